@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t bytes);
-uint32_t crc32(uint32_t crc, const void *data, size_t bytes);
+/* Its name for the linker differs, so that it never takes the place of zlib's crc32() in the libraries we link. */
+uint32_t crc32(uint32_t crc, const void *data, size_t bytes) __asm__("trilith_crc32");
 
 #endif

@@ -31,7 +31,7 @@ struct config_option {
     size_t capacity;           /* CONFIG_TEXT: bytes of the field; CONFIG_TEXT_LIST rows: see `list_max` */
     const char *default_value; /* as it would be written; NULL: must be given */
     uint64_t minimum;
-    uint64_t maximum;
+    uint64_t maximum;         /* 0: no limit above */
     const char *const *words; /* CONFIG_WORD: NULL-terminated */
     const char *help;         /* one sentence, with the unit */
     size_t list_max;          /* above 0: the option may be repeated this often; fields lie `capacity` bytes apart */
@@ -42,6 +42,11 @@ struct config_option {
  * into `message` and returns STATUS_INVALID (content), STATUS_NOT_FOUND (no file) or STATUS_DENIED (can't be read). */
 MUST_USE enum status config_read(const char *path, const struct config_option *table, size_t table_length,
                                  void *options, char *message, size_t message_bytes);
+
+/* The same from memory; `path` only names the text in messages. STATUS_OK or STATUS_INVALID. */
+MUST_USE enum status config_parse(const char *path, const char *text, size_t text_bytes,
+                                  const struct config_option *table, size_t table_length, void *options, char *message,
+                                  size_t message_bytes);
 
 /* Print the example file: every option with its sentence, range and default. */
 void config_print_example(FILE *out, const char *title, const struct config_option *table, size_t table_length);

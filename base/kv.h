@@ -43,6 +43,7 @@ struct kv_ops {
     void (*iterator_close)(struct kv_iterator *iterator);
     enum status (*flush)(struct kv *kv);
     void (*close)(struct kv *kv);
+    enum status (*iterator_status)(struct kv_iterator *iterator);
 };
 
 struct kv {
@@ -118,6 +119,12 @@ static inline struct kv_slice kv_iterator_key(struct kv_iterator *iterator)
 static inline struct kv_slice kv_iterator_value(struct kv_iterator *iterator)
 {
     return iterator->kv->ops->value(iterator);
+}
+/* Why the iterator is not valid: STATUS_OK, it is past the last key; STATUS_IO, it could not go on, so there may be
+ * more. Ask before concluding anything from an end. */
+MUST_USE static inline enum status kv_iterator_status(struct kv_iterator *iterator)
+{
+    return iterator->kv->ops->iterator_status(iterator);
 }
 static inline void kv_iterator_close(struct kv_iterator *iterator)
 {

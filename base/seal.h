@@ -65,8 +65,9 @@ MUST_USE enum status open_unit(struct sealer *sealer, uint32_t unit, uint8_t *da
 /* Check the CRC of one sealed unit; needs no key. Any thread. */
 bool unit_crc_matches(const uint8_t *data, uint32_t bytes, const uint8_t seal[UNIT_SEAL_BYTES]);
 
-/* Check all units of a sealed chunk, or of `unit_count` units from `first_unit` on. Returns the number of the first
- * bad unit (counted from the chunk's start), or UINT32_MAX when all match. */
+/* Check all units of a sealed chunk, or of `unit_count` units from `first_unit` on (0: to the end). `data` and `seals`
+ * begin with `first_unit`. Returns the number of the first bad unit (counted from the chunk's start), or UINT32_MAX
+ * when all match. */
 uint32_t chunk_first_bad_unit(const uint8_t *data, uint32_t chunk_bytes, uint32_t first_unit, uint32_t unit_count,
                               const uint8_t *seals);
 

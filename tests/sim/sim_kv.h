@@ -1,0 +1,26 @@
+/* sim_kv.h - base/kv.h in memory, with the durability of a table whose write-ahead log is off.
+ *
+ * Crash      sim_kv_crash() goes back to the state after some batch at or after the last kv_flush(), drawn from the
+ *            seed: always a prefix of the batches, never half of one.
+ * Bound      As a real table writes itself out in time, at most the last 1,024 batches can be lost.
+ * Failure    sim_kv_fail_after(): from the n-th write or flush on, all end with STATUS_IO and change nothing. */
+#ifndef TRILITH_TESTS_SIM_KV_H
+#define TRILITH_TESTS_SIM_KV_H
+
+#include "base/kv.h"
+
+#include <stdint.h>
+
+/* An empty table. Never NULL. kv_close() frees it; batches and iterators must be closed before. */
+struct kv *sim_kv_open(void);
+
+/* Lose power. Open iterators stay valid on what they saw. Failures set up before are forgotten. */
+void sim_kv_crash(struct kv *kv, uint64_t seed);
+
+/* The `writes`-th kv_write() or kv_flush() from now (1: the next one) and all after it fail. 0: stop failing. */
+void sim_kv_fail_after(struct kv *kv, uint64_t writes);
+
+/* How many batches a crash could take back now. */
+uint64_t sim_kv_unflushed(struct kv *kv);
+
+#endif

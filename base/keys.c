@@ -30,6 +30,11 @@ enum status keys_start_process(void)
     return STATUS_OK;
 }
 
+void key_make(struct key *key)
+{
+    randombytes_buf(key->bytes, sizeof(key->bytes));
+}
+
 void wipe_memory(void *data, size_t bytes)
 {
     sodium_memzero(data, bytes);

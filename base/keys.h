@@ -3,7 +3,7 @@
  * A key lives in a slot of a key_pool: guarded, locked, non-dumpable memory of libsodium (sodium_malloc), wiped
  * when released. Nothing else may hold one for longer than a call. Never in a log, a journal or RocksDB.
  *
- * The chain (DESIGN.md 5), all with BLAKE2b (RFC 7693) as a keyed PRF, 32-byte output:
+ * The chain, all with BLAKE2b (RFC 7693) as a keyed PRF, 32-byte output:
  *
  *   K_object = BLAKE2b(key = leaf,     "TRLobj1" | dek[32] | identity[32])
  *   K_chunk  = BLAKE2b(key = K_object, "TRLchk1" | chunk_id[16])
@@ -47,6 +47,10 @@ struct key *key_take(struct key_pool *pool);
 /* Wipe and give back. NULL is allowed. */
 void key_release(struct key_pool *pool, struct key *key);
 uint32_t key_pool_in_use(const struct key_pool *pool);
+
+/* Fill `key` with fresh random bytes of the process's cryptographic generator, for keys that are made by hand or once:
+ * whatever must be replayable takes its randomness from loop_random(). */
+void key_make(struct key *key);
 
 /* Overwrite `bytes` bytes in a way the compiler keeps. */
 void wipe_memory(void *data, size_t bytes);

@@ -53,8 +53,7 @@ static enum status rocks_status(struct rocks_kv *rocks, const char *operation, c
         return STATUS_OK;
     }
     if (!rocks->error_logged) {
-        log_event(LOG_ERROR, "kv_failed", "directory=%s operation=%s reason=%s", rocks->directory, operation,
-                  error);
+        log_event(LOG_ERROR, "kv_failed", "directory=%s operation=%s reason=%s", rocks->directory, operation, error);
         rocks->error_logged = true;
     }
     rocksdb_free(error);

@@ -61,7 +61,7 @@ void uring_op_start(struct uring_loop *loop, struct uring_op *op)
     CHECK(!op->active);
     op->active = true;
     op->cancelled = false;
-    if (list_is_empty(&loop->waiting) && loop->in_flight < OPS_IN_FLIGHT_MAX && submission_has_room(loop)) {
+    if (list_is_empty(&loop->waiting) && loop->in_flight < loop->in_flight_max && submission_has_room(loop)) {
         op_submit(loop, op);
     } else {
         list_append(&loop->waiting, &op->link);
@@ -88,7 +88,7 @@ void uring_op_cancel(struct uring_loop *loop, struct uring_op *op)
 /* Fill the ring from the list of those that found no room. */
 static void submit_waiting(struct uring_loop *loop)
 {
-    while (loop->in_flight < OPS_IN_FLIGHT_MAX && submission_has_room(loop)) {
+    while (loop->in_flight < loop->in_flight_max && submission_has_room(loop)) {
         struct list_link *link = list_take_first(&loop->waiting);
         if (link == NULL) {
             return;
@@ -448,16 +448,28 @@ static const unsigned setup_flags[] = {
     0,
 };
 
-static int ring_open(struct io_uring *ring)
+/* The memory of a ring counts against the memlock limit, which is small in many containers: smaller rings do too. */
+static const unsigned ring_sizes[] = {SUBMISSION_ENTRIES, SUBMISSION_ENTRIES / 4, SUBMISSION_ENTRIES / 16};
+
+static int ring_open_sized(struct io_uring *ring, unsigned entries)
 {
     int result = -EINVAL;
     for (size_t i = 0; i < ARRAY_LENGTH(setup_flags) && result == -EINVAL; i++) {
         struct io_uring_params params = {.flags = setup_flags[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
-                                         .cq_entries = COMPLETION_ENTRIES};
-        result = io_uring_queue_init_params(SUBMISSION_ENTRIES, ring, &params);
+                                         .cq_entries = entries * COMPLETIONS_PER_SUBMISSION};
+        result = io_uring_queue_init_params(entries, ring, &params);
     }
-    if (result == 0 &&
-        (ring->features & (IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP)) != (IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP)) {
+    return result;
+}
+
+static int ring_open(struct io_uring *ring)
+{
+    const unsigned features = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
+    int result = -ENOMEM;
+    for (size_t i = 0; i < ARRAY_LENGTH(ring_sizes) && result == -ENOMEM; i++) {
+        result = ring_open_sized(ring, ring_sizes[i]);
+    }
+    if (result == 0 && (ring->features & features) != features) {
         io_uring_queue_exit(ring);
         return -ENOSYS;
     }
@@ -497,7 +509,8 @@ static enum status explain_no_ring(int error, char *message, size_t message_byte
                  "container check its seccomp profile and the sysctl kernel.io_uring_disabled");
         return STATUS_UNSUPPORTED;
     }
-    snprintf(message, message_bytes, "io_uring can't be opened: %s", strerror(error));
+    snprintf(message, message_bytes, "io_uring can't be opened: %s%s", strerror(error),
+             error == ENOMEM ? "; raise the memlock limit (ulimit -l, LimitMEMLOCK=)" : "");
     return STATUS_IO;
 }
 
@@ -513,6 +526,7 @@ enum status uring_loop_open(struct uring_loop **result, char *message, size_t me
         free(loop);
         return explain_no_ring(error, message, message_bytes);
     }
+    loop->in_flight_max = loop->ring.cq.ring_entries - loop->ring.sq.ring_entries;
     loop->doorbell = eventfd(0, EFD_CLOEXEC);
     if (loop->doorbell < 0) {
         snprintf(message, message_bytes, "no eventfd: %s", strerror(errno));

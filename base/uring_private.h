@@ -7,8 +7,8 @@
  * Life       An op is active from uring_op_start() until its last completion, and its owner must live that long.
  * Callbacks  `complete` runs only when the whole batch of completions has been taken off the ring, and never inside
  *            uring_op_start(). It may start the same op again.
- * Bound      At most OPS_IN_FLIGHT_MAX ops are in the kernel, below the size of the completion queue; the others wait
- *            in a list, first come, first served. */
+ * Bound      At most `in_flight_max` ops are in the kernel, below the size of the completion queue; the others wait in
+ *            a list, first come, first served. */
 #ifndef TRILITH_BASE_URING_PRIVATE_H
 #define TRILITH_BASE_URING_PRIVATE_H
 
@@ -18,12 +18,11 @@
 #include <liburing.h>
 #include <stdatomic.h>
 
-#define SUBMISSION_ENTRIES 512u
-#define COMPLETION_ENTRIES (8u * SUBMISSION_ENTRIES)
-#define OPS_IN_FLIGHT_MAX  (COMPLETION_ENTRIES - SUBMISSION_ENTRIES)
-#define REGISTERED_FILES   4096u
-#define REGISTERED_BUFFERS 16u
-#define NO_SLOT            (-1)
+#define SUBMISSION_ENTRIES         512u
+#define COMPLETIONS_PER_SUBMISSION 8u
+#define REGISTERED_FILES           4096u
+#define REGISTERED_BUFFERS         16u
+#define NO_SLOT                    (-1)
 
 struct uring_op {
     void (*prepare)(struct uring_op *op, struct io_uring_sqe *sqe);
@@ -49,6 +48,7 @@ struct uring_loop {
     struct list waiting; /* ops that found no room */
     struct list watches;
     unsigned in_flight;
+    unsigned in_flight_max;
     bool closing; /* the doorbell is not armed again */
 
     struct uring_buffer buffers[REGISTERED_BUFFERS];

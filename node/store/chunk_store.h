@@ -83,6 +83,7 @@ struct chunk_put {
 
     struct chunk_store *store; /* from here on private */
     struct list_link link;
+    struct list_link same_hash;
     struct loop_task task;
     enum status status;
     uint64_t segment_offset;
@@ -168,8 +169,12 @@ size_t chunk_store_list(struct chunk_store *store, const struct chunk_id *after,
 struct chunk_store_stats {
     struct uuid store_uuid;
     uint64_t capacity_bytes; /* live + pending + erasing + dead + free + reserved */
-    uint64_t live_bytes;     /* records of live chunks, whole blocks */
+    uint64_t live_bytes;     /* payload of live chunks, whole blocks */
     uint64_t free_bytes;     /* what puts may still use */
+    uint64_t pending_bytes;  /* batches on their way to the disk */
+    uint64_t erasing_bytes;  /* payload whose wipe is not yet proven */
+    uint64_t dead_bytes;     /* headers, wiped payload, unused ends of segments: what cleaning gives back */
+    uint64_t reserved_bytes; /* superblock, the reserve, what does not make a whole segment */
     uint64_t chunks;
     uint64_t corrupt_found; /* since open */
     uint64_t wiped;         /* copies, since open */

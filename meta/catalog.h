@@ -1,0 +1,81 @@
+/* catalog.h - buckets and the versions of objects in them: changes, look-up and listing.
+ *
+ * A bucket belongs to one tenant; its name is unique within that tenant. For now a key has one version, the latest.
+ * The row of an object begins with what a listing shows, so that listing does not decode thousands of chunk lists:
+ *
+ *   offset  bytes                                   numbers big-endian
+ *        0      8  size
+ *        8      8  modified, ms since 1970
+ *       16     16  version id
+ *       32      8  erasure of the version that this one replaced; 0: none was
+ *       40      1  etag bytes, 0..OBJECT_ETAG_BYTES_MAX
+ *       41      -  etag
+ *        -      -  Object (wire.proto)
+ */
+#ifndef TRILITH_META_CATALOG_H
+#define TRILITH_META_CATALOG_H
+
+#include "meta/change.h"
+
+#define BUCKET_NAME_BYTES_MAX  63
+#define OBJECT_CHUNKS_MAX      1280u /* 5 GiB in chunks of 4 MiB */
+#define OBJECT_ETAG_BYTES_MAX  64u
+#define OBJECT_META_SEALED_MAX KIB(16)
+#define LIST_ROWS_MAX          1000u
+
+/* As S3 has it: 3..63 of a-z, 0-9, '.' and '-'; a letter or digit first and last. */
+bool bucket_name_is_valid(const char *name);
+
+/* ---- changes ----------------------------------------------------------------------------------- */
+
+/* outcome.id: the bucket, also with STATUS_EXISTS. STATUS_OK, STATUS_EXISTS, STATUS_NOT_FOUND (no such tenant),
+ * STATUS_INVALID. */
+MUST_USE enum status catalog_bucket_create(struct change *change, const Trilith__BucketCreateRequest *command);
+/* STATUS_OK, STATUS_NOT_FOUND, STATUS_NOT_EMPTY. */
+MUST_USE enum status catalog_bucket_delete(struct change *change, const Trilith__BucketDeleteRequest *command);
+/* outcome.leased. STATUS_OK, STATUS_NOT_FOUND (bucket), STATUS_INVALID. */
+MUST_USE enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeaves *command);
+
+/* What can be said of a commit without tables: key 1..1024 bytes, ids of 16 bytes, chunks of 1..4 MiB, at most 1280,
+ * and they add up to the size. */
+bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command);
+
+/* Make `command->object` the version of its key. Committing a version again, while it is the latest, gives the same
+ * outcome again and changes nothing. A version that it replaces is erased.
+ *   STATUS_NOT_FOUND  the bucket has gone        STATUS_EXISTS  if_none_match, and there is a version
+ *   STATUS_CONFLICT   the leaf is not leased to this bucket now, was used or punctured; a chunk is condemned, or
+ *                     belongs to a version already
+ *   STATUS_INVALID    malformed (catalog_commit_is_valid()), or a PG or DEK that does not exist */
+MUST_USE enum status catalog_object_commit(struct change *change, const Trilith__ObjectCommitRequest *command);
+/* Outcome as the reply: STATUS_OK with erasure_id 0 when there was no such object. STATUS_CONFLICT: no such bucket. */
+MUST_USE enum status catalog_object_delete(struct change *change, const Trilith__ObjectDeleteRequest *command);
+
+/* ---- reads ------------------------------------------------------------------------------------- */
+
+/* STATUS_OK, STATUS_NOT_FOUND. The record stands in the scratch memory. */
+MUST_USE enum status catalog_bucket(struct tables *tables, uint64_t tenant_id, const char *name,
+                                    Trilith__BucketRecord **bucket);
+MUST_USE enum status catalog_bucket_list(struct tables *tables, uint64_t tenant_id, const char *start_after,
+                                         uint32_t max, Trilith__BucketListReply *reply);
+Trilith__Bucket *catalog_bucket_message(struct tables *tables, const Trilith__BucketRecord *record);
+
+/* STATUS_OK, STATUS_NOT_FOUND. */
+MUST_USE enum status catalog_object(struct tables *tables, uint64_t bucket_id, ProtobufCBinaryData object_key,
+                                    Trilith__Object **object);
+
+struct list_query {
+    uint64_t bucket_id;
+    ProtobufCBinaryData prefix;
+    ProtobufCBinaryData delimiter;
+    ProtobufCBinaryData start_after;
+    uint32_t max; /* 0..LIST_ROWS_MAX */
+};
+
+/* List keys by the order of their bytes. Keys that have the delimiter behind the prefix are rolled up into one
+ * common prefix, which ends with the delimiter and counts as one row. Rows not greater than `start_after` are left
+ * out, common prefixes too. With `max` 0 the reply is empty and not truncated.
+ * STATUS_INVALID: prefix, delimiter or start_after longer than a key. */
+MUST_USE enum status catalog_list(struct tables *tables, const struct list_query *query,
+                                  Trilith__ObjectListReply *reply);
+
+#endif

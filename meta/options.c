@@ -1,0 +1,122 @@
+/* options.c - the table of settings. */
+#include "meta/options.h"
+
+#include "meta/journal_local.h"
+#include "meta/registry.h"
+
+#include <string.h>
+
+#define FIELD(name) .offset = offsetof(struct meta_options, name)
+#define TEXT(name)  FIELD(name), .kind = CONFIG_TEXT, .capacity = sizeof(((struct meta_options *)0)->name)
+
+static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL};
+
+static const struct config_option table[] = {
+    {.section = "meta",
+     .name = "listen",
+     TEXT(listen),
+     .default_value = "127.0.0.1:7400",
+     .help = "Numeric address and port to serve on; loopback only, as there is no TLS yet."},
+    {.section = "meta",
+     .name = "directory",
+     TEXT(directory),
+     .help = "Directory for the journal, the tables and the vault; made when missing, its parent must exist."},
+    {.section = "meta",
+     .name = "key_file",
+     TEXT(key_file),
+     .help = "File with the master key that wraps the tenants' keys, mode 0600; made by trilith-meta --create-key."},
+    {.section = "meta",
+     .name = "node_lease",
+     FIELD(node_lease_ms),
+     .kind = CONFIG_DURATION,
+     .default_value = "10 s",
+     .minimum = 500,
+     .maximum = 600000,
+     .help = "How long a storage node counts as up after its last heartbeat."},
+    {.section = "meta",
+     .name = "leaf_lease",
+     FIELD(leaf_lease_ms),
+     .kind = CONFIG_DURATION,
+     .default_value = "24 h",
+     .minimum = 60000,
+     .maximum = 604800000,
+     .help = "How long a gateway may use fresh object keys; longer than the longest write."},
+    {.section = "meta",
+     .name = "key_lease",
+     FIELD(key_lease_ms),
+     .kind = CONFIG_DURATION,
+     .default_value = "30 s",
+     .minimum = 1000,
+     .maximum = 3600000,
+     .help = "How long a gateway may keep a tenant's key or a credential: revoking takes this long to reach everyone."},
+    {.section = "meta",
+     .name = "pgs_per_disk",
+     FIELD(pgs_per_disk),
+     .kind = CONFIG_NUMBER,
+     .default_value = "96",
+     .minimum = 1,
+     .maximum = PGS_PER_DISK_MAX,
+     .help = "The most placement groups that a joining disk begins with."},
+    {.section = "meta",
+     .name = "scatter_width",
+     FIELD(scatter_width),
+     .kind = CONFIG_NUMBER,
+     .default_value = "4",
+     .minimum = REPLICAS - 1,
+     .maximum = SCATTER_WIDTH_MAX,
+     .help =
+         "How many partners a joining disk looks for in its placement groups: more repair faster, fewer are safer."},
+    {.section = "meta",
+     .name = "journal_segment_size",
+     FIELD(journal_segment_bytes),
+     .kind = CONFIG_SIZE,
+     .default_value = "16 MiB",
+     .minimum = JOURNAL_SEGMENT_BYTES_MIN,
+     .maximum = MIB(1024),
+     .help = "Size of a journal file, a multiple of 4 KiB."},
+    {.section = "meta",
+     .name = "table_cache",
+     FIELD(table_cache_bytes),
+     .kind = CONFIG_SIZE,
+     .default_value = "64 MiB",
+     .minimum = MIB(1),
+     .maximum = GIB(256),
+     .help = "Memory for blocks of the tables."},
+    {.section = "meta",
+     .name = "log_level",
+     FIELD(log_level),
+     .kind = CONFIG_WORD,
+     .default_value = "info",
+     .words = log_levels,
+     .help = "The least level of events that is written to standard error."},
+};
+
+enum status meta_options_read(const char *path, struct meta_options *options, char *message, size_t message_bytes)
+{
+    enum status status = config_read(path, table, ARRAY_LENGTH(table), options, message, message_bytes);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (!address_is_loopback(options->listen)) {
+        (void)snprintf(message, message_bytes,
+                       "%s: listen=%s is not a loopback address: keys would cross the network in clear, and there is "
+                       "no TLS yet; use 127.0.0.1:PORT",
+                       path, options->listen);
+        return STATUS_INVALID;
+    }
+    if (options->journal_segment_bytes % BLOCK_BYTES != 0) {
+        (void)snprintf(message, message_bytes, "%s: journal_segment_size must be a multiple of 4 KiB", path);
+        return STATUS_INVALID;
+    }
+    return STATUS_OK;
+}
+
+void meta_options_print_example(FILE *out)
+{
+    config_print_example(out, "trilith-meta: the metadata service", table, ARRAY_LENGTH(table));
+}
+
+bool address_is_loopback(const char *address)
+{
+    return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]:", 6) == 0;
+}

@@ -1,0 +1,69 @@
+/* service.h - the metadata service: requests become journal commands or reads, and replies.
+ *
+ *   request ──> checks ──> read ────────────────────────────────────> reply
+ *                   └────> command ──> journal ──> state_apply ──> reply
+ *
+ * A change is answered only when its command is durable in the journal and applied, in that order: so every read that
+ * starts after an answer sees the change. Reads are served from the tables. A journal or table that fails ends the
+ * service: everything under way is answered with STATUS_IO, its outcome unknown, and `failed` runs.
+ *
+ * Secrets (leaves, DEKs, S3 secrets) are put together from guarded memory for one reply and wiped; journal and tables
+ * never see them in clear.
+ * Bounds     SERVICE_OPERATIONS_MAX commands under way; beyond that requests get STATUS_BUSY.
+ * Threads    Loop thread only. */
+#ifndef TRILITH_META_SERVICE_H
+#define TRILITH_META_SERVICE_H
+
+#include "base/kv.h"
+#include "base/loop.h"
+#include "base/net.h"
+#include "meta/journal.h"
+#include "meta/kms.h"
+#include "meta/state.h"
+#include "meta/vault/vault.h"
+
+#define SERVICE_OPERATIONS_MAX 4096u
+
+struct meta_service;
+
+struct meta_service_options {
+    uint64_t node_lease_ms; /* how long a node counts as up after it was heard */
+    uint64_t leaf_lease_ms; /* how long fresh leaves may be used: longer than the longest write */
+    uint64_t key_lease_ms;  /* how long a gateway may keep a tenant's DEK or a credential */
+    uint32_t pgs_per_disk;  /* placement.h */
+    uint32_t scatter_width;
+};
+
+/* What the service stands on. All stay the caller's and outlive it, but for the journal. */
+struct meta_service_parts {
+    struct loop *loop;
+    struct net *net;
+    struct kv *kv;
+    struct state *state;
+    struct kms *kms;
+    void (*failed)(void *user, enum status status); /* once; the service should be stopped */
+    void *user;
+};
+
+/* Make the service; it serves nothing yet, but its journal user replays. NULL: no memory. */
+MUST_USE struct meta_service *meta_service_open(const struct meta_service_parts *parts,
+                                                const struct meta_service_options *options);
+/* Who applies the journal's entries: for opening the journal. */
+struct journal_user *meta_service_journal_user(struct meta_service *service);
+/* STATUS_OK, or why a replayed or committed command could not be applied. */
+enum status meta_service_health(const struct meta_service *service);
+
+/* Begin to serve on `address`: tells the vault what was punctured and makes the cluster when the journal is new.
+ * `started` runs once, later: STATUS_OK; STATUS_CONFLICT: journal and tables belong to different clusters; STATUS_EXISTS,
+ * STATUS_DENIED, STATUS_INVALID: the address; STATUS_CORRUPT, STATUS_IO. The service owns `journal` from here on. */
+void meta_service_start(struct meta_service *service, struct journal *journal, struct vault *vault, const char *address,
+                        void (*started)(void *user, enum status status), void *user);
+/* The bound address. */
+const char *meta_service_address(const struct meta_service *service);
+
+/* Stop taking requests, finish what is under way, make the tables durable, close the journal, free the service. */
+void meta_service_stop(struct meta_service *service, void (*stopped)(void *user), void *user);
+/* Free everything as a crash would; nothing more is written. For tests. */
+void meta_service_abandon(struct meta_service *service);
+
+#endif

@@ -1,0 +1,142 @@
+/* tables.h - the metadata tables: which keys there are, and typed reads and writes of their values.
+ *
+ * All tables share one kv. A key is a letter, then fixed-width big-endian numbers, raw ids and names, so that the
+ * order of the bytes is the order of the numbers:
+ *
+ *   letter  key behind the letter                      value
+ *   A                                                  u64 index of the last applied command | u64 its time (ms)
+ *   I                                                  ClusterRecord
+ *   n       node u64                                   MapNode
+ *   N       node name                                  u64 node
+ *   d       disk u32                                   MapDisk
+ *   D       disk uuid[16]                              u64 disk
+ *   g       PG u32                                     PgRecord
+ *   t       tenant u64                                 TenantRecord
+ *   T       tenant name                                u64 tenant
+ *   k       tenant u64 | DEK version u32               the DEK, wrapped by the CMK
+ *   c       access key                                 CredentialRecord
+ *   C       tenant u64 | access key                    (empty)
+ *   b       tenant u64 | bucket name                   u64 bucket
+ *   B       bucket u64                                 BucketRecord
+ *   o       bucket u64 | object key, escaped           an object (catalog.h)
+ *   r       chunk[16]                                  ChunkRecord: an object refers to this chunk
+ *   x       chunk[16]                                  u64 erasure (0: one that began before): condemned for ever
+ *   w       disk u32 | chunk[16]                       u64 erasure: this disk has yet to account for this chunk
+ *   v       page u32                                   PageRecord
+ *   e       erasure u64                                ErasureRecord
+ *   E       erasure u64                                (empty) the erasure is open
+ *   W       erasure u64 | disk u32                     u64 wipes that this disk still owes
+ *
+ * Object keys may hold any byte. They are escaped so that a suffix (a version, one day) can follow without breaking
+ * their order: 00 becomes 00 FF, and the end is 00 01. So "a" < "a\0" < "ab", escaped or not.
+ *
+ * Values are protobuf messages (command.proto, wire.proto) where not said otherwise; numbers are big-endian.
+ * A value that is missing is STATUS_NOT_FOUND. A read that fails, or a value that does not decode, also marks the
+ * tables as failed: what is decided from then on can't be trusted, and the state machine stops. */
+#ifndef TRILITH_META_TABLES_H
+#define TRILITH_META_TABLES_H
+
+#include "base/ids.h"
+#include "base/kv.h"
+#include "base/status.h"
+#include "meta/scratch.h"
+#include "proto/command.pb-c.h"
+
+#define OBJECT_KEY_BYTES_MAX  1024
+#define TABLE_KEY_BYTES_MAX   (1 + 8 + 2 * OBJECT_KEY_BYTES_MAX + 2)
+#define TABLE_VALUE_BYTES_MAX KIB(160) /* the largest: an object of 1280 chunks, below 64 KiB */
+#define TABLES_SCRATCH_BYTES  MIB(16)
+
+struct table_key {
+    size_t length;
+    uint8_t bytes[TABLE_KEY_BYTES_MAX];
+};
+
+/* ---- keys -------------------------------------------------------------------------------------- */
+
+struct table_key key_applied(void);
+struct table_key key_cluster(void);
+struct table_key key_node(uint64_t node_id);
+struct table_key key_node_name(const char *name);
+struct table_key key_disk(uint32_t disk_id);
+struct table_key key_disk_uuid(const uint8_t uuid[16]);
+struct table_key key_pg(uint32_t pg_id);
+struct table_key key_tenant(uint64_t tenant_id);
+struct table_key key_tenant_name(const char *name);
+struct table_key key_dek(uint64_t tenant_id, uint32_t version);
+struct table_key key_credential(const char *access_key);
+struct table_key key_tenant_credential(uint64_t tenant_id, const char *access_key);
+struct table_key key_bucket_name(uint64_t tenant_id, const char *name);
+struct table_key key_bucket(uint64_t bucket_id);
+/* `bytes` is at most OBJECT_KEY_BYTES_MAX. */
+struct table_key key_object(uint64_t bucket_id, const uint8_t *object_key, size_t bytes);
+struct table_key key_chunk(const uint8_t chunk_id[16]);
+struct table_key key_condemned(const uint8_t chunk_id[16]);
+struct table_key key_wipe(uint32_t disk_id, const uint8_t chunk_id[16]);
+struct table_key key_page(uint32_t page);
+struct table_key key_erasure(uint64_t erasure_id);
+struct table_key key_erasure_open(uint64_t erasure_id);
+struct table_key key_erasure_disk(uint64_t erasure_id, uint32_t disk_id);
+
+/* The first `bytes` bytes of a key, for walking all keys that begin so. */
+struct table_key key_prefix(struct table_key key, size_t bytes);
+/* Where the object keys of a bucket that begin with `start` begin; `bytes` may be 0. */
+struct table_key key_object_prefix(uint64_t bucket_id, const uint8_t *start, size_t bytes);
+/* The first key behind all keys that begin with `prefix`. False: there is none (all bytes are FF). */
+bool key_after_prefix(struct table_key *prefix);
+/* The first key behind `key` itself. */
+void key_after(struct table_key *key);
+/* The object key within a key of the object table. False: it is not one. `object_key` has OBJECT_KEY_BYTES_MAX bytes. */
+bool key_object_decode(const uint8_t *key, size_t key_bytes, uint8_t *object_key, size_t *bytes);
+
+/* ---- values ------------------------------------------------------------------------------------ */
+
+struct tables {
+    struct kv *kv;
+    struct kv_batch *batch; /* what the running command writes; reads do not see it */
+    struct scratch scratch;
+    uint8_t *buffer; /* TABLE_VALUE_BYTES_MAX, for one value at a time */
+    enum status failed;
+};
+
+/* `kv` stays the caller's. False: no memory. */
+MUST_USE bool tables_open(struct tables *tables, struct kv *kv);
+void tables_close(struct tables *tables);
+
+/* Read a message into the scratch. STATUS_OK, STATUS_NOT_FOUND; else the tables have failed. */
+MUST_USE enum status tables_get(struct tables *tables, struct table_key key,
+                                const ProtobufCMessageDescriptor *descriptor, void *message_pointer);
+MUST_USE enum status tables_get_number(struct tables *tables, struct table_key key, uint64_t *number);
+/* Raw bytes; they stand in the scratch. */
+MUST_USE enum status tables_get_bytes(struct tables *tables, struct table_key key, struct kv_slice *value);
+/* STATUS_OK: it is there; STATUS_NOT_FOUND. */
+MUST_USE enum status tables_find(struct tables *tables, struct table_key key);
+
+/* The writes of the running command. */
+void tables_put(struct tables *tables, struct table_key key, const void *message);
+void tables_put_number(struct tables *tables, struct table_key key, uint64_t number);
+void tables_put_bytes(struct tables *tables, struct table_key key, const void *data, size_t bytes);
+void tables_delete(struct tables *tables, struct table_key key);
+
+/* Decode a message that stands elsewhere into the scratch; NULL (and failed) when it does not decode. */
+void *tables_unpack(struct tables *tables, const ProtobufCMessageDescriptor *descriptor, struct kv_slice value);
+
+/* ---- walking ----------------------------------------------------------------------------------- */
+
+/* All rows whose key begins with a prefix, in order. */
+struct table_walk {
+    struct kv_iterator *iterator;
+    struct table_key prefix;
+};
+
+void table_walk_open(struct table_walk *walk, struct tables *tables, struct table_key prefix);
+/* Stand at the first row at or after `key`. */
+void table_walk_seek(struct table_walk *walk, const struct table_key *key);
+/* False: no more rows with the prefix. Else the slices last until the next move. */
+bool table_walk_row(struct table_walk *walk, struct kv_slice *key, struct kv_slice *value);
+void table_walk_next(struct table_walk *walk);
+void table_walk_close(struct table_walk *walk);
+
+uint64_t number_of_be(const void *data, size_t bytes);
+
+#endif

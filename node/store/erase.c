@@ -1,0 +1,490 @@
+/* erase.c - destroying single copies, so that it can be proven.
+ *
+ *   LIVE ──> WIPE_INTENT ──> WIPE_READERS ──> WIPE_WRITE ──> WIPE_FLUSH ──> WIPE_VERIFY ──> WIPE_RESULT ──> done(OK)
+ *             ERASE record     reads under      ChaCha20       shared per     second          ERASED record
+ *             durable          way have ended   stream         segment        descriptor      durable
+ *   ERASING (a crash came between) ──────^
+ *   never held ──> WIPE_TOMBSTONE ──> done(NOT_FOUND)
+ *
+ * The intent is monotone: after it no read starts, and a crash at any later step is taken up from WIPE_READERS by the
+ * next open. The overwriting stream is ChaCha20 (RFC 8439) under a random seed, which the record keeps: anybody can
+ * regenerate it and see that the area holds exactly that. A read-back that differs leaves the chunk ERASING: it
+ * serves nothing, its space is not reused, and the next call tries again.
+ *
+ * Cleaning copies chunks. While it is at work on the segment that holds the chunk, or held it before a move and is
+ * not wiped yet, the erase is parked: when it runs there is one copy on this disk. */
+#include "node/store/store_private.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+
+_Static_assert(WIPE_PIECE_BYTES % KEYSTREAM_BLOCK_BYTES == 0, "pieces begin at a block of the stream");
+
+void eraser_init(struct chunk_store *store)
+{
+    struct eraser *eraser = &store->eraser;
+
+    list_init(&eraser->waiting);
+    list_init(&eraser->parked);
+    for (unsigned i = 0; i < WIPES_MAX; i++) {
+        struct wipe *wipe = &eraser->wipes[i];
+        wipe->store = store;
+        list_init(&wipe->requests);
+        wipe->buffer = aligned_alloc(BLOCK_BYTES, WIPE_PIECE_BYTES);
+        CHECK(wipe->buffer != NULL);
+    }
+}
+
+void eraser_deinit(struct chunk_store *store)
+{
+    for (unsigned i = 0; i < WIPES_MAX; i++) {
+        struct wipe *wipe = &store->eraser.wipes[i];
+        if (wipe->verify_file != NULL) {
+            disk_file_close(wipe->verify_file);
+        }
+        free(wipe->buffer);
+    }
+}
+
+/* ---- answers ------------------------------------------------------------------------------------- */
+
+static void erase_answer(struct loop_task *task)
+{
+    struct chunk_erase *erase = CONTAINER_OF(task, struct chunk_erase, task);
+
+    erase->done(erase, erase->status);
+}
+
+void erase_finish(struct chunk_erase *erase, enum status status)
+{
+    erase->status = status;
+    erase->task.run = erase_answer;
+    loop_defer(erase->store->loop, &erase->task);
+}
+
+void eraser_refuse_waiting(struct chunk_store *store)
+{
+    struct list *lists[] = {&store->eraser.waiting, &store->eraser.parked};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(lists); i++) {
+        for (struct list_link *link; (link = list_take_first(lists[i])) != NULL;) {
+            erase_finish(LIST_ENTRY(link, struct chunk_erase, link), STATUS_FENCED);
+        }
+    }
+}
+
+static void erase_start(struct chunk_store *store, struct chunk_erase *erase);
+static void resume_next(struct chunk_store *store);
+
+/* The wipe is over: answer its requests, give its place to the next. */
+static void wipe_end(struct wipe *wipe, enum status status)
+{
+    struct chunk_store *store = wipe->store;
+
+    for (struct list_link *link; (link = list_take_first(&wipe->requests)) != NULL;) {
+        struct chunk_erase *erase = LIST_ENTRY(link, struct chunk_erase, link);
+        if (status == STATUS_OK) {
+            erase->overwritten_bytes = wipe->bytes;
+            memcpy(erase->digest, wipe->item.record.digest, WIPE_DIGEST_BYTES);
+        }
+        erase_finish(erase, status);
+    }
+    if (wipe->verify_file != NULL) {
+        disk_file_close(wipe->verify_file);
+        wipe->verify_file = NULL;
+    }
+    wipe->stage = WIPE_FREE;
+    store->eraser.active--;
+
+    struct list_link *next = list_take_first(&store->eraser.waiting);
+    if (next != NULL) {
+        erase_start(store, LIST_ENTRY(next, struct chunk_erase, link));
+    } else {
+        resume_next(store);
+    }
+    carry_wipe_ended(store);
+    eraser_retry_parked(store);
+    cleaner_consider(store);
+    store_close_continue(store);
+}
+
+/* ---- overwriting --------------------------------------------------------------------------------- */
+
+static void wipe_fail(struct wipe *wipe, enum status status, const char *what)
+{
+    store_fence(wipe->store, status, what);
+    wipe_end(wipe, STATUS_IO);
+    batch_writer_pump(wipe->store);
+}
+
+/* The stream for the piece at bytes_done, XORed into the buffer. */
+static void stream_into_buffer(struct wipe *wipe)
+{
+    keystream_xor(wipe->item.record.seed, wipe->bytes_done, wipe->buffer, wipe->piece_bytes);
+}
+
+static void piece_choose(struct wipe *wipe)
+{
+    uint32_t left = wipe->bytes - wipe->bytes_done;
+
+    wipe->piece_bytes = left < WIPE_PIECE_BYTES ? left : (uint32_t)WIPE_PIECE_BYTES;
+}
+
+static void result_durable(struct log_item *item, enum status status);
+
+static void wipe_record_result(struct wipe *wipe)
+{
+    wipe->stage = WIPE_RESULT;
+    wipe->item.record.type = RECORD_ERASED;
+    wipe->item.durable = result_durable;
+    /* At the level of cleaning: cleaning may be waiting for this very wipe, and a wipe asks for one result only. */
+    batch_writer_append(wipe->store, &wipe->item, ROOM_CLEAN);
+    batch_writer_pump(wipe->store);
+}
+
+static void result_durable(struct log_item *item, enum status status)
+{
+    struct wipe *wipe = CONTAINER_OF(item, struct wipe, item);
+
+    if (status == STATUS_OK) {
+        wipe->store->wiped++;
+    }
+    wipe_end(wipe, status);
+}
+
+static void verify_next(struct wipe *wipe);
+
+static void verify_read(struct disk_io *io)
+{
+    struct wipe *wipe = CONTAINER_OF(io, struct wipe, io);
+
+    if (io->status != STATUS_OK) {
+        wipe_end(wipe, STATUS_IO);
+        return;
+    }
+    content_hash_update(&wipe->digest, wipe->buffer, wipe->piece_bytes);
+    stream_into_buffer(wipe);
+    if (!bytes_are_zero(wipe->buffer, wipe->piece_bytes)) {
+        report_corrupt(wipe->store, &wipe->id, "wipe_read_back");
+        wipe_end(wipe, STATUS_CORRUPT);
+        return;
+    }
+    wipe->bytes_done += wipe->piece_bytes;
+    verify_next(wipe);
+}
+
+static void verify_next(struct wipe *wipe)
+{
+    if (wipe->bytes_done == wipe->bytes) {
+        content_hash_end(&wipe->digest, wipe->item.record.digest);
+        wipe_record_result(wipe);
+        return;
+    }
+    piece_choose(wipe);
+    disk_read(wipe->verify_file, &wipe->io, wipe->buffer, wipe->piece_bytes, wipe->place.offset + wipe->bytes_done,
+              verify_read);
+}
+
+static void wipe_flushed(struct flush_waiter *waiter, enum status status)
+{
+    struct wipe *wipe = CONTAINER_OF(waiter, struct wipe, flush);
+    struct chunk_store *store = wipe->store;
+
+    if (status != STATUS_OK) {
+        wipe_fail(wipe, status, "wipe_flush");
+        return;
+    }
+    char name[DISK_NAME_BYTES];
+    segment_name(wipe->place.segment, name);
+    wipe->stage = WIPE_VERIFY;
+    if (disk_file_open(store->disk, name, false, &wipe->verify_file) != STATUS_OK) {
+        wipe->verify_file = NULL;
+        wipe_end(wipe, STATUS_IO);
+        return;
+    }
+    wipe->bytes_done = 0;
+    content_hash_begin(&wipe->digest);
+    verify_next(wipe);
+}
+
+static void write_next(struct wipe *wipe);
+
+static void piece_written(struct disk_io *io)
+{
+    struct wipe *wipe = CONTAINER_OF(io, struct wipe, io);
+
+    if (io->status != STATUS_OK) {
+        wipe_fail(wipe, io->status, "wipe_write");
+        return;
+    }
+    wipe->bytes_done += wipe->piece_bytes;
+    write_next(wipe);
+}
+
+static void write_next(struct wipe *wipe)
+{
+    struct segment *segment = &wipe->store->segments.segments[wipe->place.segment];
+
+    if (wipe->store->fenced) {
+        wipe_end(wipe, STATUS_FENCED);
+        return;
+    }
+    if (wipe->bytes_done == wipe->bytes) {
+        wipe->stage = WIPE_FLUSH;
+        segment_flush(segment, &wipe->flush, wipe_flushed);
+        return;
+    }
+    piece_choose(wipe);
+    memset(wipe->buffer, 0, wipe->piece_bytes);
+    stream_into_buffer(wipe);
+    disk_write(segment->file, &wipe->io, wipe->buffer, wipe->piece_bytes, wipe->place.offset + wipe->bytes_done, 0,
+               piece_written);
+}
+
+/* The intent is durable: as soon as nobody reads any more, overwrite. */
+static void wipe_try_write(struct wipe *wipe)
+{
+    wipe->stage = WIPE_READERS;
+    if (get_in_flight(wipe->store, &wipe->id)) {
+        return;
+    }
+    wipe->stage = WIPE_WRITE;
+    wipe->bytes_done = 0;
+    write_next(wipe);
+}
+
+void eraser_read_ended(struct chunk_store *store, const struct chunk_id *id)
+{
+    for (unsigned i = 0; store->eraser.active > 0 && i < WIPES_MAX; i++) {
+        struct wipe *wipe = &store->eraser.wipes[i];
+        if (wipe->stage == WIPE_READERS && chunk_id_equal(&wipe->id, id)) {
+            wipe_try_write(wipe);
+        }
+    }
+}
+
+/* ---- starting ------------------------------------------------------------------------------------ */
+
+static void intent_durable(struct log_item *item, enum status status)
+{
+    struct wipe *wipe = CONTAINER_OF(item, struct wipe, item);
+
+    if (status != STATUS_OK) {
+        wipe_end(wipe, status);
+        return;
+    }
+    wipe_try_write(wipe);
+}
+
+static void tombstone_durable(struct log_item *item, enum status status)
+{
+    struct wipe *wipe = CONTAINER_OF(item, struct wipe, item);
+
+    wipe_end(wipe, status == STATUS_OK ? STATUS_NOT_FOUND : status);
+}
+
+static struct wipe *wipe_of(const struct chunk_store *store, const struct chunk_id *id)
+{
+    for (unsigned i = 0; store->eraser.active > 0 && i < WIPES_MAX; i++) {
+        const struct wipe *wipe = &store->eraser.wipes[i];
+        if (wipe->stage != WIPE_FREE && chunk_id_equal(&wipe->id, id)) {
+            return (struct wipe *)(uintptr_t)wipe;
+        }
+    }
+    return NULL;
+}
+
+bool eraser_has(const struct chunk_store *store, const struct chunk_id *id)
+{
+    return wipe_of(store, id) != NULL;
+}
+
+bool eraser_works_in(const struct chunk_store *store, const struct segment *segment)
+{
+    for (unsigned i = 0; store->eraser.active > 0 && i < WIPES_MAX; i++) {
+        const struct wipe *wipe = &store->eraser.wipes[i];
+        if (wipe->stage != WIPE_FREE && wipe->stage != WIPE_TOMBSTONE && wipe->place.segment == segment->number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A free wipe for `id`; NULL: all are at work. */
+static struct wipe *wipe_take(struct chunk_store *store, const struct chunk_id *id)
+{
+    for (unsigned i = 0; i < WIPES_MAX; i++) {
+        struct wipe *wipe = &store->eraser.wipes[i];
+        if (wipe->stage == WIPE_FREE) {
+            wipe->id = *id;
+            wipe->bytes = 0;
+            wipe->place = (struct chunk_place){0};
+            wipe->item = (struct log_item){.record.chunk.id = *id};
+            store->eraser.active++;
+            return wipe;
+        }
+    }
+    return NULL;
+}
+
+/* Set a wipe going from where the index says that the chunk stands. */
+static void wipe_start(struct wipe *wipe, const struct chunk_entry *entry)
+{
+    struct record *record = &wipe->item.record;
+
+    if (entry == NULL) {
+        wipe->stage = WIPE_TOMBSTONE;
+        record->type = RECORD_TOMBSTONE;
+        wipe->item.durable = tombstone_durable;
+        batch_writer_append(wipe->store, &wipe->item, ROOM_ERASE);
+        batch_writer_pump(wipe->store);
+        return;
+    }
+    wipe->place = entry->place;
+    wipe->bytes = payload_block_count(entry->header.chunk_bytes) * BLOCK_BYTES;
+    record->type = RECORD_ERASE;
+    record->chunk = entry->header;
+    record->place = entry->place;
+    if (entry->state == CHUNK_ERASING) {
+        memcpy(record->seed, entry->seed, WIPE_SEED_BYTES);
+        wipe_try_write(wipe);
+        return;
+    }
+    loop_random(wipe->store->loop, record->seed, WIPE_SEED_BYTES);
+    wipe->stage = WIPE_INTENT;
+    wipe->item.durable = intent_durable;
+    batch_writer_append(wipe->store, &wipe->item, ROOM_ERASE);
+    batch_writer_pump(wipe->store);
+}
+
+enum erase_turn { ERASE_NOW, ERASE_PARK, ERASE_REFUSE };
+
+/* Whether cleaning stands in the way: it may make, or may have left, another copy. */
+static enum erase_turn turn_of_entry(const struct chunk_store *store, const struct chunk_entry *entry)
+{
+    const struct segment *place = segment_of_place(&store->segments, &entry->place);
+    const struct segment *previous = segment_of_place(&store->segments, &entry->previous);
+
+    if (!place_is_valid(store, entry)) {
+        return ERASE_REFUSE; /* The index names a place that can't be: nothing to overwrite could be proven. */
+    }
+    if (place->state == SEGMENT_CLEANING || carry_has(store, &entry->header.id)) {
+        return ERASE_PARK;
+    }
+    if (entry->state == CHUNK_LIVE && previous != NULL) {
+        return previous->stuck || previous->state == SEGMENT_RETIRED ? ERASE_REFUSE : ERASE_PARK;
+    }
+    return ERASE_NOW;
+}
+
+static void erase_answer_erased(struct chunk_erase *erase, const struct chunk_entry *entry)
+{
+    if (entry->header.chunk_bytes == 0) {
+        erase_finish(erase, STATUS_NOT_FOUND);
+        return;
+    }
+    memcpy(erase->digest, entry->digest, WIPE_DIGEST_BYTES);
+    erase_finish(erase, STATUS_OK);
+}
+
+static void erase_start(struct chunk_store *store, struct chunk_erase *erase)
+{
+    struct chunk_entry entry;
+    struct wipe *wipe = wipe_of(store, &erase->id);
+
+    if (store->fenced) {
+        erase_finish(erase, STATUS_FENCED);
+        return;
+    }
+    if (wipe != NULL) {
+        list_append(&wipe->requests, &erase->link);
+        return;
+    }
+    if (put_in_flight(store, &erase->id)) {
+        list_append(&store->eraser.parked, &erase->link);
+        return;
+    }
+    enum status status = chunk_index_get(&store->index, &erase->id, &entry);
+    if (status == STATUS_IO) {
+        erase_finish(erase, STATUS_IO);
+        return;
+    }
+    if (status == STATUS_OK && entry.state == CHUNK_ERASED) {
+        erase_answer_erased(erase, &entry);
+        return;
+    }
+    enum erase_turn turn = status == STATUS_OK ? turn_of_entry(store, &entry) : ERASE_NOW;
+    if (turn == ERASE_REFUSE) {
+        report_corrupt(store, &erase->id, "erase_place");
+        erase_finish(erase, STATUS_CORRUPT);
+        return;
+    }
+    if (turn == ERASE_PARK) {
+        list_append(&store->eraser.parked, &erase->link);
+        cleaner_consider(store);
+        return;
+    }
+    wipe = wipe_take(store, &erase->id);
+    if (wipe == NULL) {
+        list_append(&store->eraser.waiting, &erase->link);
+        return;
+    }
+    list_append(&wipe->requests, &erase->link);
+    wipe_start(wipe, status == STATUS_OK ? &entry : NULL);
+}
+
+void chunk_store_erase(struct chunk_store *store, struct chunk_erase *erase)
+{
+    CHECK(erase->done != NULL);
+    CHECK(!store->closing);
+    erase->store = store;
+    erase->overwritten_bytes = 0;
+    memset(erase->digest, 0, sizeof(erase->digest));
+    list_link_init(&erase->link);
+    erase_start(store, erase);
+}
+
+void eraser_retry_parked(struct chunk_store *store)
+{
+    struct list parked;
+
+    list_init(&parked);
+    for (struct list_link *link; (link = list_take_first(&store->eraser.parked)) != NULL;) {
+        list_append(&parked, link);
+    }
+    for (struct list_link *link; (link = list_take_first(&parked)) != NULL;) {
+        erase_start(store, LIST_ENTRY(link, struct chunk_erase, link));
+    }
+}
+
+/* ---- after a crash ------------------------------------------------------------------------------- */
+
+static void resume_next(struct chunk_store *store)
+{
+    struct eraser *eraser = &store->eraser;
+    struct chunk_entry entry;
+    struct chunk_id id;
+
+    while (eraser->resuming && !store->closing && !store->fenced && eraser->active < WIPES_MAX) {
+        eraser->resuming =
+            chunk_index_next_erasing(&store->index, eraser->resume_started ? &eraser->resume_after : NULL, &id);
+        if (!eraser->resuming) {
+            return;
+        }
+        eraser->resume_started = true;
+        eraser->resume_after = id;
+        if (chunk_index_get(&store->index, &id, &entry) != STATUS_OK || entry.state != CHUNK_ERASING ||
+            wipe_of(store, &id) != NULL || !place_is_valid(store, &entry)) {
+            continue;
+        }
+        struct wipe *wipe = wipe_take(store, &id);
+        wipe_start(wipe, &entry);
+    }
+}
+
+void eraser_resume(struct chunk_store *store)
+{
+    store->eraser.resuming = true;
+    resume_next(store);
+}

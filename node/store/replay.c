@@ -1,0 +1,403 @@
+/* replay.c - walks the log behind the index and finds its end.
+ *
+ * The batch expected next has a place, an lsn and a predecessor. When what stands there is not it, the question is
+ * whether that batch was ever acknowledged (Alagappan et al., FAST'18: a damaged entry that could have been
+ * committed must not be dropped). It was, when its lsn is not above the highest lsn known durable: from the durable
+ * lsn that every later batch carries, and from the superblock.
+ *
+ *   acknowledged      damage. Counted and logged; the walk goes on with the next good batch. Nothing is cut off, and
+ *                     if it was the last of all, the segment is closed behind it. A peer has the data.
+ *   not acknowledged  a torn tail. Acknowledgements go in lsn order, so nothing behind it was acknowledged either,
+ *                     whole or not: the log ends here. What stands behind is zeroed, and later segments are given up
+ *                     for wiping, before anything new is written: it can be taken for part of the log never again.
+ *
+ * Between two segments lsns may be missing only when the index is rebuilt: what stood in between has been cleaned. */
+#include "node/store/recovery.h"
+
+#include "base/log.h"
+
+static void walk(struct recovery *recovery);
+
+static struct batch_reader *reader_of(struct recovery *recovery)
+{
+    return &recovery->store->cleaner.reader;
+}
+
+static struct recovery *recovery_of(struct batch_reader *reader)
+{
+    return CONTAINER_OF(reader, struct chunk_store, cleaner.reader)->recovery;
+}
+
+static void know_durable(struct recovery *recovery, uint64_t lsn)
+{
+    if (lsn > recovery->known_durable) {
+        recovery->known_durable = lsn;
+    }
+}
+
+/* The segment in use with the lowest first lsn that is at least `lsn`, or NULL. */
+static struct segment *segment_from_lsn(struct recovery *recovery, uint64_t lsn)
+{
+    struct segment_table *table = &recovery->store->segments;
+    struct segment *first = NULL;
+
+    for (uint32_t i = 0; i < table->count; i++) {
+        struct segment *segment = &table->segments[i];
+        if (segment_is_in_use(segment) && segment->header.first_lsn >= lsn && segment != recovery->segment &&
+            (first == NULL || segment->header.first_lsn < first->header.first_lsn)) {
+            first = segment;
+        }
+    }
+    return first;
+}
+
+static void walk_enter(struct recovery *recovery, struct segment *segment)
+{
+    recovery->segment = segment;
+    recovery->chain_unknown = false;
+    recovery->at = (struct log_position){
+        .next_lsn = segment->header.first_lsn,
+        .segment_uuid = segment->header.segment,
+        .segment = segment->number,
+        .offset = SEGMENT_HEADER_BYTES,
+        .previous_crc = 0,
+    };
+    batch_reader_restart(reader_of(recovery));
+    walk(recovery);
+}
+
+/* ---- a good batch -------------------------------------------------------------------------------- */
+
+/* Apply record by record: a rebuilt index must not depend on one id occurring once in a batch. */
+static enum status apply_batch(struct recovery *recovery)
+{
+    struct chunk_store *store = recovery->store;
+    const struct batch_reader *reader = reader_of(recovery);
+    struct record_cursor cursor = record_cursor_of(&reader->header, reader->area);
+    struct record record;
+
+    while (record_next(&cursor, &record) == STATUS_OK) {
+        if (chunk_index_apply(&store->index, recovery->segment, &reader->header, &record) != STATUS_OK ||
+            chunk_index_write(&store->index, NULL) != STATUS_OK) {
+            return STATUS_IO;
+        }
+    }
+    recovery->at.next_lsn = reader->header.lsn + 1;
+    recovery->at.offset = reader->offset + (uint64_t)reader->header.batch_blocks * BLOCK_BYTES;
+    recovery->at.previous_crc = reader->header.header_crc;
+    recovery->chain_unknown = false;
+    know_durable(recovery, reader->header.durable_lsn);
+    store->recovered_batches++;
+    return chunk_index_write(&store->index, &recovery->at);
+}
+
+static void apply_and_go_on(struct recovery *recovery)
+{
+    if (apply_batch(recovery) != STATUS_OK) {
+        recovery_fail(recovery, STATUS_IO);
+        return;
+    }
+    walk(recovery);
+}
+
+/* ---- the end, or damage -------------------------------------------------------------------------- */
+
+static void log_damage(struct recovery *recovery, const char *what)
+{
+    recovery->store->corrupt_found++;
+    log_event(LOG_ERROR, "batch_corrupt", "segment=%u offset=%llu lsn=%llu what=%s", recovery->at.segment,
+              (unsigned long long)recovery->at.offset, (unsigned long long)recovery->at.next_lsn, what);
+}
+
+static void zero_next(struct recovery *recovery);
+
+static void zero_flushed(struct disk_io *io)
+{
+    struct recovery *recovery = CONTAINER_OF(io, struct recovery, io);
+
+    if (io->status != STATUS_OK) {
+        recovery_fail(recovery, STATUS_IO);
+        return;
+    }
+    recovery_replayed(recovery);
+}
+
+static void zero_written(struct disk_io *io)
+{
+    struct recovery *recovery = CONTAINER_OF(io, struct recovery, io);
+
+    if (io->status != STATUS_OK) {
+        recovery_fail(recovery, STATUS_IO);
+        return;
+    }
+    recovery->zero_offset += io->bytes;
+    zero_next(recovery);
+}
+
+static void zero_next(struct recovery *recovery)
+{
+    struct disk_file *file = recovery->segment->file;
+    uint64_t left = recovery->nonzero_end - recovery->zero_offset;
+
+    if (left == 0) {
+        disk_flush(file, &recovery->io, zero_flushed);
+        return;
+    }
+    disk_write(file, &recovery->io, recovery->store->preparer.zeros, left < ZERO_PIECE_BYTES ? left : ZERO_PIECE_BYTES,
+               recovery->zero_offset, 0, zero_written);
+}
+
+/* The batch was never acknowledged: the log ends at `at`. */
+static void cut_off(struct recovery *recovery)
+{
+    struct chunk_store *store = recovery->store;
+    bool torn = recovery->nonzero_end > recovery->at.offset;
+
+    for (struct segment *later; (later = segment_from_lsn(recovery, recovery->at.next_lsn)) != NULL;) {
+        log_event(LOG_WARNING, "segment_discarded", "segment=%u first_lsn=%llu log_end=%llu", later->number,
+                  (unsigned long long)later->header.first_lsn, (unsigned long long)recovery->at.next_lsn);
+        segment_set_state(later, SEGMENT_WIPING);
+        torn = true;
+    }
+    if (torn) {
+        store->torn_batches++;
+        log_event(LOG_INFO, "torn_tail", "segment=%u offset=%llu lsn=%llu", recovery->at.segment,
+                  (unsigned long long)recovery->at.offset, (unsigned long long)recovery->at.next_lsn);
+    }
+    if (recovery->nonzero_end > recovery->at.offset) {
+        recovery->zero_offset = recovery->at.offset;
+        zero_next(recovery);
+        return;
+    }
+    recovery_replayed(recovery);
+}
+
+/* The batch was acknowledged and is not there. */
+static void skip_damage(struct recovery *recovery)
+{
+    struct segment *next = segment_from_lsn(recovery, recovery->at.next_lsn);
+    bool tail_is_zero = recovery->nonzero_end <= recovery->at.offset;
+
+    if (recovery->header_good) {
+        /* Known durable now, so the walk takes the records as they are. The chunk has been wiped since, or its damage
+         * shows when it is read; the other chunks of the batch are good. */
+        batch_reader_restart(reader_of(recovery));
+        walk(recovery);
+        return;
+    }
+    if (recovery->found) {
+        log_damage(recovery, "skipped");
+        recovery->at = recovery->found_at;
+        recovery->chain_unknown = true;
+        walk(recovery);
+        return;
+    }
+    if (!(recovery->rebuild && tail_is_zero && next != NULL)) {
+        log_damage(recovery, next != NULL ? "end_of_segment" : "end_of_log");
+    }
+    if (next != NULL) {
+        walk_enter(recovery, next);
+        return;
+    }
+    /* The last batch of all: keep its bytes, go on in another segment. */
+    recovery->at.next_lsn = recovery->known_durable + 1;
+    recovery->at.offset = recovery->store->segments.segment_bytes;
+    recovery_replayed(recovery);
+}
+
+static void judge(struct recovery *recovery)
+{
+    if (recovery->known_durable >= recovery->at.next_lsn) {
+        skip_damage(recovery);
+    } else {
+        cut_off(recovery);
+    }
+}
+
+static void search_later(struct recovery *recovery, uint64_t offset);
+
+static void later_scanned(struct batch_reader *reader, enum status status)
+{
+    struct recovery *recovery = recovery_of(reader);
+
+    if (status == STATUS_IO) {
+        recovery_fail(recovery, STATUS_IO);
+        return;
+    }
+    if (status == STATUS_OK) {
+        know_durable(recovery, reader->header.durable_lsn);
+        search_later(recovery, reader->offset + (uint64_t)reader->header.batch_blocks * BLOCK_BYTES);
+        return;
+    }
+    recovery->later = segment_from_lsn(recovery, recovery->later->header.first_lsn + 1);
+    search_later(recovery, SEGMENT_HEADER_BYTES);
+}
+
+/* Look into later segments until one says that the batch was durable. */
+static void search_later(struct recovery *recovery, uint64_t offset)
+{
+    if (recovery->later != NULL && offset >= recovery->store->segments.segment_bytes) {
+        recovery->later = segment_from_lsn(recovery, recovery->later->header.first_lsn + 1);
+        offset = SEGMENT_HEADER_BYTES;
+    }
+    if (recovery->later == NULL || recovery->known_durable >= recovery->at.next_lsn) {
+        judge(recovery);
+        return;
+    }
+    batch_scan(reader_of(recovery), recovery->later, offset, false, later_scanned);
+}
+
+/* The rest of the segment is known. */
+static void rest_examined(struct recovery *recovery)
+{
+    struct segment *next = segment_from_lsn(recovery, recovery->at.next_lsn);
+
+    if (!recovery->found && next != NULL && next->header.first_lsn == recovery->at.next_lsn) {
+        if (recovery->nonzero_end > recovery->at.offset) {
+            log_event(LOG_WARNING, "segment_residue", "segment=%u offset=%llu", recovery->at.segment,
+                      (unsigned long long)recovery->at.offset);
+        }
+        walk_enter(recovery, next);
+        return;
+    }
+    recovery->later = next;
+    batch_reader_restart(reader_of(recovery));
+    search_later(recovery, SEGMENT_HEADER_BYTES);
+}
+
+static void examine_from(struct recovery *recovery, uint64_t offset);
+
+static void rest_scanned(struct batch_reader *reader, enum status status)
+{
+    struct recovery *recovery = recovery_of(reader);
+
+    if (status == STATUS_IO) {
+        recovery_fail(recovery, STATUS_IO);
+        return;
+    }
+    if (reader->nonzero_end > recovery->nonzero_end) {
+        recovery->nonzero_end = reader->nonzero_end;
+    }
+    if (status != STATUS_OK) {
+        rest_examined(recovery);
+        return;
+    }
+    if (reader->offset == recovery->at.offset) {
+        examine_from(recovery, reader->offset + BLOCK_BYTES);
+        return;
+    }
+    know_durable(recovery, reader->header.durable_lsn);
+    if (!recovery->found && reader->header.lsn > recovery->at.next_lsn) {
+        recovery->found = true;
+        recovery->found_at = recovery->at;
+        recovery->found_at.next_lsn = reader->header.lsn;
+        recovery->found_at.offset = reader->offset;
+    }
+    uint64_t end = reader->offset + (uint64_t)reader->header.batch_blocks * BLOCK_BYTES;
+    if (end > recovery->nonzero_end) {
+        recovery->nonzero_end = end;
+    }
+    examine_from(recovery, end);
+}
+
+static void examine_from(struct recovery *recovery, uint64_t offset)
+{
+    if (offset >= recovery->store->segments.segment_bytes) {
+        rest_examined(recovery);
+        return;
+    }
+    batch_scan(reader_of(recovery), recovery->segment, offset, false, rest_scanned);
+}
+
+/* What stands at `at` is not the next batch. */
+static void examine(struct recovery *recovery, enum status header_status, bool header_good)
+{
+    bool block_is_zero = header_status == STATUS_NOT_FOUND;
+    struct segment *next = segment_from_lsn(recovery, recovery->at.next_lsn);
+    bool continues = next != NULL && next->header.first_lsn == recovery->at.next_lsn;
+    bool ended_in_order = next == NULL && recovery->was_clean &&
+                          recovery->store->superblock.state.durable_lsn + 1 == recovery->at.next_lsn;
+
+    recovery->found = false;
+    recovery->header_good = header_good;
+    recovery->nonzero_end = recovery->at.offset;
+    if (block_is_zero && continues) {
+        walk_enter(recovery, next);
+    } else if (block_is_zero && ended_in_order) {
+        recovery_replayed(recovery);
+    } else {
+        examine_from(recovery, recovery->at.offset);
+    }
+}
+
+/* ---- the walk ------------------------------------------------------------------------------------ */
+
+static void payload_done(struct batch_reader *reader, enum status status)
+{
+    struct recovery *recovery = recovery_of(reader);
+
+    if (status == STATUS_IO) {
+        recovery_fail(recovery, STATUS_IO);
+    } else if (status == STATUS_OK) {
+        apply_and_go_on(recovery);
+    } else {
+        examine(recovery, STATUS_OK, true);
+    }
+}
+
+static bool is_expected(const struct recovery *recovery, const struct batch_header *header)
+{
+    return header->lsn == recovery->at.next_lsn &&
+           (recovery->chain_unknown || header->previous_crc == recovery->at.previous_crc);
+}
+
+static void header_done(struct batch_reader *reader, enum status status)
+{
+    struct recovery *recovery = recovery_of(reader);
+
+    if (status == STATUS_IO) {
+        recovery_fail(recovery, STATUS_IO);
+        return;
+    }
+    if (status != STATUS_OK || !is_expected(recovery, &reader->header)) {
+        examine(recovery, status, false);
+        return;
+    }
+    /* Known durable: its payload is not read. Damage there concerns single chunks, and shows when they are read. */
+    bool has_payload = reader->header.batch_blocks > reader->header.header_blocks;
+    if (has_payload && reader->header.lsn > recovery->known_durable) {
+        batch_read_payload(reader, payload_done);
+        return;
+    }
+    apply_and_go_on(recovery);
+}
+
+static void walk(struct recovery *recovery)
+{
+    if (recovery->at.offset >= recovery->store->segments.segment_bytes) {
+        recovery->found = false;
+        recovery->header_good = false;
+        recovery->nonzero_end = recovery->at.offset;
+        rest_examined(recovery);
+        return;
+    }
+    batch_read_header(reader_of(recovery), recovery->segment, recovery->at.offset, header_done);
+}
+
+void replay_start(struct recovery *recovery)
+{
+    batch_reader_restart(reader_of(recovery));
+    recovery->known_durable = recovery->store->superblock.state.durable_lsn;
+    if (recovery->segment != NULL) {
+        know_durable(recovery, recovery->at.next_lsn - 1);
+        walk(recovery);
+        return;
+    }
+    struct segment *first = segment_from_lsn(recovery, 0);
+    if (first != NULL) {
+        walk_enter(recovery, first);
+        return;
+    }
+    recovery->at = (struct log_position){.next_lsn = recovery->known_durable + 1};
+    recovery_replayed(recovery);
+}

@@ -1,0 +1,132 @@
+/* chunk_host.h - the disks of this process, reachable from each of its reactors.
+ *
+ * Every disk has one chunk_store, which belongs to one reactor (its owner). Whoever wants something of a disk fills a
+ * job and starts it from its own reactor, its home: the job travels to the owner by loop_post(), the store works, the
+ * job travels back and `done` runs at home. When home is the owner, nothing is posted.
+ *
+ * What a disk does depends on its state (enum Trilith__DiskState): a disk that catches up on erasures serves nobody; a
+ * fenced or full one takes no puts; and without a lease from the metadata service no disk takes puts, because the
+ * leader may count on this node being gone.
+ *
+ * Ownership  Jobs and their buffers belong to the caller and stay untouched until `done`, which runs exactly once and
+ *            never inside the call that starts the job. A job can't be called off.
+ * Threads    Disks are added before the second reactor knows the host. Jobs start on their home's thread; states are
+ *            atomic. */
+#ifndef TRILITH_NODE_CHUNK_HOST_H
+#define TRILITH_NODE_CHUNK_HOST_H
+
+#include "node/store/chunk_store.h"
+#include "proto/wire.pb-c.h"
+
+#include <stdatomic.h>
+
+#define CHUNK_HOST_DISKS_MAX  64
+#define CHUNK_HOST_PATH_BYTES 512
+#define CHUNK_HOST_LOCATE_MAX 1024
+#define CHUNK_HOST_LIST_MAX   256
+
+/* One disk of this process. */
+struct chunk_host_disk {
+    struct loop *owner;
+    struct chunk_store *store;
+    struct uuid uuid;
+    char path[CHUNK_HOST_PATH_BYTES];
+    atomic_uint id;    /* in the map; 0 until this node has registered */
+    atomic_uint state; /* enum _Trilith__DiskState */
+};
+
+struct chunk_host {
+    struct chunk_host_disk disks[CHUNK_HOST_DISKS_MAX];
+    uint32_t disk_count;
+    atomic_bool lease_holds;
+};
+
+void chunk_host_init(struct chunk_host *host);
+
+/* Add a disk whose store lives on `owner`; it begins in DISK_CATCHING_UP. STATUS_OK; STATUS_TOO_LARGE: too many disks,
+ * or too long a path; STATUS_EXISTS: a disk with this uuid is here already. */
+MUST_USE enum status chunk_host_add(struct chunk_host *host, struct loop *owner, struct chunk_store *store,
+                                    const char *path);
+
+/* The disk with this id in the map, or NULL when it is not here. */
+struct chunk_host_disk *chunk_host_find(struct chunk_host *host, uint32_t disk_id);
+
+/* The node's lease began or ended. */
+void chunk_host_set_lease(struct chunk_host *host, bool holds);
+
+Trilith__DiskState chunk_host_disk_state(const struct chunk_host_disk *disk);
+void chunk_host_disk_set_state(struct chunk_host_disk *disk, Trilith__DiskState state);
+
+/* Follow the store: fenced, full, or serving again. A disk that catches up stays so, unless it failed. */
+void chunk_host_disk_follow(struct chunk_host_disk *disk, const struct chunk_store_stats *stats);
+
+/* ---- jobs -------------------------------------------------------------------------------------- */
+
+struct host_job {
+    void (*done)(struct host_job *job); /* set by the call that starts it */
+    enum status status;                 /* the outcome, valid in `done` */
+
+    struct chunk_host_disk *disk; /* from here on private until `done` */
+    struct loop *home;
+    void (*work)(struct host_job *job);
+    struct loop_task task;
+};
+
+/* Store a chunk: statuses of chunk_store_put(), and STATUS_UNAVAILABLE (catching up, or no lease), STATUS_FENCED,
+ * STATUS_FULL. The caller fills put.header, put.payload and put.seals. */
+struct host_put {
+    struct host_job job;
+    struct chunk_put put;
+};
+void chunk_host_put(struct chunk_host *host, struct chunk_host_disk *disk, struct host_put *put, struct loop *home,
+                    void (*done)(struct host_job *job));
+
+/* Read units: statuses of chunk_store_get(), and STATUS_UNAVAILABLE (catching up). The caller fills get.id to
+ * get.buffer_bytes. */
+struct host_get {
+    struct host_job job;
+    struct chunk_get get;
+};
+void chunk_host_get(struct chunk_host_disk *disk, struct host_get *get, struct loop *home,
+                    void (*done)(struct host_job *job));
+
+/* Wipe a copy: statuses of chunk_store_erase(), in any state of the disk. The caller fills erase.id. */
+struct host_erase {
+    struct host_job job;
+    struct chunk_erase erase;
+};
+void chunk_host_erase(struct chunk_host_disk *disk, struct host_erase *erase, struct loop *home,
+                      void (*done)(struct host_job *job));
+
+/* Where chunks lie: found[i] and, when true, locations[i] for each of `count` ids. */
+struct host_locate {
+    struct host_job job;
+    const struct chunk_id *ids;
+    uint32_t count;
+    bool *found;
+    struct chunk_location *locations;
+};
+void chunk_host_locate(struct chunk_host_disk *disk, struct host_locate *locate, struct loop *home,
+                       void (*done)(struct host_job *job));
+
+/* Headers of live chunks above `after` (with `from_start`: from the first), in id order; fewer than
+ * CHUNK_HOST_LIST_MAX means the end. */
+struct host_list {
+    struct host_job job;
+    bool from_start;
+    struct chunk_id after;
+    struct chunk_header headers[CHUNK_HOST_LIST_MAX];
+    size_t count;
+};
+void chunk_host_list(struct chunk_host_disk *disk, struct host_list *list, struct loop *home,
+                     void (*done)(struct host_job *job));
+
+/* How the disk is. */
+struct host_stats {
+    struct host_job job;
+    struct chunk_store_stats stats;
+};
+void chunk_host_stats(struct chunk_host_disk *disk, struct host_stats *stats, struct loop *home,
+                      void (*done)(struct host_job *job));
+
+#endif

@@ -1,0 +1,190 @@
+/* orphans.c - the walk:  list a page ──> ask about what is old enough ──> pause ──> next page ──> ... ──> rest. */
+#include "node/orphans.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+
+#define PAGE_PAUSE_NS (20 * NS_PER_MS) /* 12,800 chunks a second at most */
+#define RETRY_NS      (5 * NS_PER_S)
+#define REST_MS_MIN   1000u
+#define REST_MS_MAX   600000u
+
+struct orphans {
+    struct orphans_parts parts;
+    bool stopped;
+    bool busy; /* a job or call is under way */
+    bool walking;
+    uint64_t asked_until_ms; /* everything stored before this has been asked about */
+    uint64_t cut_ms;         /* what this walk will have asked about */
+    uint64_t found;
+    uint32_t asked; /* of the page: how many */
+    bool last_page;
+    struct loop_timer timer;
+    struct host_list list;
+    struct rpc_call call;
+};
+
+static void timer_fired(struct loop_timer *timer);
+static void page_ask(struct orphans *orphans);
+
+static void wake_after(struct orphans *orphans, uint64_t pause_ns)
+{
+    if (!orphans->stopped) {
+        loop_timer_start(orphans->parts.loop, &orphans->timer, loop_now_ns(orphans->parts.loop) + pause_ns);
+    }
+}
+
+static uint64_t rest_ns(const struct orphans *orphans)
+{
+    uint64_t rest_ms = orphans->parts.orphan_after_ms / 4;
+    rest_ms = rest_ms < REST_MS_MIN ? REST_MS_MIN : rest_ms;
+    return (rest_ms > REST_MS_MAX ? REST_MS_MAX : rest_ms) * NS_PER_MS;
+}
+
+struct orphans *orphans_open(const struct orphans_parts *parts)
+{
+    struct orphans *orphans = calloc(1, sizeof(*orphans));
+    CHECK(orphans != NULL);
+    orphans->parts = *parts;
+    orphans->timer.fire = timer_fired;
+    wake_after(orphans, rest_ns(orphans));
+    return orphans;
+}
+
+void orphans_stop(struct orphans *orphans)
+{
+    orphans->stopped = true;
+    loop_timer_stop(orphans->parts.loop, &orphans->timer);
+}
+
+bool orphans_is_idle(const struct orphans *orphans)
+{
+    return !orphans->busy;
+}
+
+void orphans_close(struct orphans *orphans)
+{
+    CHECK(orphans->stopped && !orphans->busy);
+    free(orphans);
+}
+
+uint64_t orphans_found(const struct orphans *orphans)
+{
+    return orphans->found;
+}
+
+/* ---- a page -------------------------------------------------------------------------------------- */
+
+static void page_over(struct orphans *orphans)
+{
+    if (!orphans->last_page) {
+        orphans->list.from_start = false;
+        orphans->list.after = orphans->list.headers[orphans->list.count - 1].id;
+        wake_after(orphans, PAGE_PAUSE_NS);
+        return;
+    }
+    orphans->walking = false;
+    orphans->asked_until_ms = orphans->cut_ms;
+    wake_after(orphans, rest_ns(orphans));
+}
+
+static void page_answered(struct rpc_call *call)
+{
+    struct orphans *orphans = CONTAINER_OF(call, struct orphans, call);
+    const Trilith__ChunksCheckReply *reply = (const Trilith__ChunksCheckReply *)call->reply;
+    orphans->busy = false;
+    if (orphans->stopped) {
+        return;
+    }
+    if (call->status != STATUS_OK || reply == NULL || reply->n_referenced != orphans->asked) {
+        wake_after(orphans, RETRY_NS); /* The same page again. */
+        return;
+    }
+    uint32_t found = 0;
+    for (size_t i = 0; i < reply->n_referenced; i++) {
+        found += !reply->referenced[i];
+    }
+    if (found > 0) {
+        orphans->found += found;
+        log_event(LOG_INFO, "orphans_condemned", "disk=%u chunks=%u", atomic_load(&orphans->parts.disk->id), found);
+    }
+    page_over(orphans);
+}
+
+static bool is_to_be_asked(const struct orphans *orphans, const struct chunk_header *header)
+{
+    return header->stored_ms >= orphans->asked_until_ms && header->stored_ms < orphans->cut_ms;
+}
+
+static void page_ask(struct orphans *orphans)
+{
+    Trilith__ChunkRef refs[CHUNK_HOST_LIST_MAX];
+    Trilith__ChunkRef *pointers[CHUNK_HOST_LIST_MAX];
+    orphans->asked = 0;
+    for (size_t i = 0; i < orphans->list.count; i++) {
+        struct chunk_header *header = &orphans->list.headers[i];
+        if (is_to_be_asked(orphans, header)) {
+            Trilith__ChunkRef *ref = &refs[orphans->asked];
+            trilith__chunk_ref__init(ref);
+            ref->chunk_id.data = header->id.bytes;
+            ref->chunk_id.len = sizeof(header->id.bytes);
+            ref->pg = header->pg;
+            ref->chunk_bytes = header->chunk_bytes;
+            pointers[orphans->asked++] = ref;
+        }
+    }
+    if (orphans->asked == 0) {
+        page_over(orphans);
+        return;
+    }
+    Trilith__ChunksCheckRequest request = TRILITH__CHUNKS_CHECK_REQUEST__INIT;
+    request.disk_id = atomic_load(&orphans->parts.disk->id);
+    request.n_chunks = orphans->asked;
+    request.chunks = pointers;
+    memset(&orphans->call, 0, sizeof(orphans->call));
+    orphans->call.type = TRILITH__MESSAGE_TYPE__CHUNKS_CHECK;
+    orphans->call.deadline_ns = loop_now_ns(orphans->parts.loop) + orphans->parts.call_ns;
+    orphans->call.done = page_answered;
+    orphans->busy = true;
+    rpc_call_start(orphans->parts.meta, &orphans->call, &request.base);
+}
+
+static void page_listed(struct host_job *job)
+{
+    struct orphans *orphans = CONTAINER_OF(job, struct orphans, list.job);
+    orphans->busy = false;
+    if (orphans->stopped) {
+        return;
+    }
+    orphans->last_page = orphans->list.count < CHUNK_HOST_LIST_MAX;
+    page_ask(orphans);
+}
+
+/* ---- the walk ------------------------------------------------------------------------------------ */
+
+/* Begin a walk if there can be something to ask about: is anything stored between the last cut and this one? */
+static bool walk_begin(struct orphans *orphans)
+{
+    uint64_t now_ms = loop_wall_ms(orphans->parts.loop);
+    if (now_ms < orphans->parts.orphan_after_ms || now_ms - orphans->parts.orphan_after_ms <= orphans->asked_until_ms) {
+        return false;
+    }
+    orphans->cut_ms = now_ms - orphans->parts.orphan_after_ms;
+    orphans->list.from_start = true;
+    orphans->walking = true;
+    return true;
+}
+
+static void timer_fired(struct loop_timer *timer)
+{
+    struct orphans *orphans = CONTAINER_OF(timer, struct orphans, timer);
+    Trilith__DiskState state = chunk_host_disk_state(orphans->parts.disk);
+    bool disk_is_ready = state == TRILITH__DISK_STATE__DISK_SERVING || state == TRILITH__DISK_STATE__DISK_FULL;
+    if (!disk_is_ready || (!orphans->walking && !walk_begin(orphans))) {
+        wake_after(orphans, rest_ns(orphans));
+        return;
+    }
+    orphans->busy = true;
+    chunk_host_list(orphans->parts.disk, &orphans->list, orphans->parts.loop, page_listed);
+}

@@ -1,0 +1,40 @@
+/* wiper.h - carries out the erasures of one disk: pull what is to be wiped, wipe it, report what was done.
+ *
+ * The metadata service keeps an entry for every copy that has to go until it is reported gone; a node never erases on its
+ * own. A pass pulls the entries in pages, wipes each with bounded concurrency (clients come first) and reports every
+ * page. All of it is idempotent: after a crash, or a report that got lost, the same entries are pulled again and the
+ * store says that they are wiped already. An entry that the device refuses is reported as failed and stays open.
+ *
+ * Threads    Loop thread only; `done` runs later, once per pass. */
+#ifndef TRILITH_NODE_WIPER_H
+#define TRILITH_NODE_WIPER_H
+
+#include "node/chunk_host.h"
+#include "proto/rpc.h"
+
+#define WIPER_PARALLEL_MAX 16u
+#define WIPER_PAGE_MAX     256u
+
+struct wiper;
+
+struct wiper_parts {
+    struct loop *loop;
+    struct rpc_client *meta;
+    struct chunk_host_disk *disk;
+    uint64_t call_ns; /* deadline of one call to the metadata service */
+    /* A pass is over: `failed` entries could not be wiped. */
+    void (*done)(void *user, struct chunk_host_disk *disk, uint32_t failed);
+    void *user;
+};
+
+/* Never NULL. */
+struct wiper *wiper_open(const struct wiper_parts *parts);
+/* Make a pass with up to `parallel` (1..WIPER_PARALLEL_MAX) wipes at once. When one is under way, another follows it. */
+void wiper_start(struct wiper *wiper, unsigned parallel);
+/* Take up nothing more. */
+void wiper_stop(struct wiper *wiper);
+bool wiper_is_idle(const struct wiper *wiper);
+/* Only when idle. */
+void wiper_close(struct wiper *wiper);
+
+#endif

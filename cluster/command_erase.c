@@ -1,0 +1,212 @@
+/* command_erase.c - erasures: what was condemned, how many copies are wiped, which disks still owe an answer. */
+#include "cluster/admin.h"
+#include "cluster/command.h"
+#include "cluster/output.h"
+#include "cluster/progress.h"
+
+#include <inttypes.h>
+
+#define ERASURES_PER_PAGE      1000
+#define WAIT_TIMEOUT_S_DEFAULT 3600
+#define WAIT_TIMEOUT_S_MAX     (365u * 24 * 3600)
+#define POLL_MS                100
+
+static json_t *erasure_json(const Trilith__Erasure *erasure)
+{
+    json_t *disks = json_array();
+    for (size_t i = 0; i < erasure->n_open_disks; i++) {
+        json_array_append_new(disks, json_integer(erasure->open_disks[i]));
+    }
+    /* No certificate is issued yet: it is null for every erasure. */
+    return json_pack("{s:I, s:s, s:n, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "id", (json_int_t)erasure->id, "state",
+                     erasure->closed_ms == 0 ? "open" : "closed", "certificate", "reason", erasure->reason, "requested",
+                     output_json_time(erasure->requested_ms), "closed", output_json_time(erasure->closed_ms), "chunks",
+                     (json_int_t)erasure->chunks, "copies", (json_int_t)erasure->wipes_total, "copies_done",
+                     (json_int_t)erasure->wipes_done, "open_disks", disks);
+}
+
+static void print_erasure_title(void)
+{
+    printf("%-10s %-8s %-10s %8s %16s  %-24s  %s\n", "ERASURE", "STATE", "REASON", "CHUNKS", "COPIES DONE", "REQUESTED",
+           "OPEN DISKS");
+}
+
+static void print_erasure(const Trilith__Erasure *erasure)
+{
+    char requested[OUTPUT_TIME_BYTES];
+    output_time(erasure->requested_ms, requested);
+    printf("%-10" PRIu64 " %-8s %-10s %8" PRIu32 " %7" PRIu32 " of %5" PRIu32 "  %-24s ", erasure->id,
+           erasure->closed_ms == 0 ? "open" : "closed", erasure->reason, erasure->chunks, erasure->wipes_done,
+           erasure->wipes_total, requested);
+    for (size_t i = 0; i < erasure->n_open_disks; i++) {
+        printf(" %" PRIu32, erasure->open_disks[i]);
+    }
+    printf("\n");
+}
+
+/* Take a page of erasures into `list` or onto the terminal; returns the id to go on after. */
+static uint64_t take_page(const Trilith__ErasureListReply *reply, json_t *list, uint64_t after_id)
+{
+    for (size_t i = 0; i < reply->n_erasures; i++) {
+        if (list != NULL) {
+            json_array_append_new(list, erasure_json(reply->erasures[i]));
+        } else {
+            print_erasure(reply->erasures[i]);
+        }
+        after_id = reply->erasures[i]->id;
+    }
+    return after_id;
+}
+
+int command_erase_list(struct command *command)
+{
+    struct admin *admin = admin_open(command);
+    if (admin == NULL) {
+        return COMMAND_USAGE;
+    }
+    Trilith__ErasureListRequest request;
+    trilith__erasure_list_request__init(&request);
+    request.max = ERASURES_PER_PAGE;
+    request.open_only = command_option(command, "--open") != NULL;
+    json_t *list = command->json ? json_array() : NULL;
+    if (list == NULL) {
+        print_erasure_title();
+    }
+    bool more = true;
+    enum status status = STATUS_OK;
+    while (more && status == STATUS_OK) {
+        ProtobufCMessage *message = NULL;
+        status = admin_call(admin, TRILITH__MESSAGE_TYPE__ERASURE_LIST, &request.base, &message);
+        if (status == STATUS_OK) {
+            const Trilith__ErasureListReply *reply = (const Trilith__ErasureListReply *)message;
+            uint64_t last = take_page(reply, list, request.after_id);
+            more = reply->more && last > request.after_id;
+            request.after_id = last;
+        }
+        admin_reply_free(message);
+    }
+    int result = 0;
+    if (status != STATUS_OK) {
+        result = admin_failed(admin, status, "list of erasures");
+        json_decref(list);
+    } else {
+        result = list != NULL ? output_json(json_pack("{s:o}", "erasures", list)) : output_finish();
+    }
+    admin_close(admin);
+    return result;
+}
+
+static enum status fetch_erasure(struct admin *admin, uint64_t id, ProtobufCMessage **message)
+{
+    Trilith__ErasureGetRequest request;
+    trilith__erasure_get_request__init(&request);
+    request.id = id;
+    enum status status = admin_call(admin, TRILITH__MESSAGE_TYPE__ERASURE_GET, &request.base, message);
+    if (status == STATUS_OK && ((const Trilith__ErasureReply *)*message)->erasure == NULL) {
+        admin_reply_free(*message);
+        *message = NULL;
+        return STATUS_CORRUPT;
+    }
+    return status;
+}
+
+static int print_one(const struct command *command, const Trilith__Erasure *erasure)
+{
+    if (command->json) {
+        return output_json(erasure_json(erasure));
+    }
+    print_erasure_title();
+    print_erasure(erasure);
+    return output_finish();
+}
+
+static int erasure_failed(const struct admin *admin, enum status status, uint64_t id)
+{
+    char what[64];
+    snprintf(what, sizeof(what), "erasure %" PRIu64, id);
+    return admin_failed(admin, status, what);
+}
+
+int command_erase_show(struct command *command)
+{
+    uint64_t id;
+    if (!command_number(command->arguments[0], UINT64_MAX, &id)) {
+        return command_usage(command, "\"%s\" is not the number of an erasure", command->arguments[0]);
+    }
+    struct admin *admin = admin_open(command);
+    if (admin == NULL) {
+        return COMMAND_USAGE;
+    }
+    ProtobufCMessage *message = NULL;
+    enum status status = fetch_erasure(admin, id, &message);
+    int result = status != STATUS_OK ? erasure_failed(admin, status, id)
+                                     : print_one(command, ((const Trilith__ErasureReply *)message)->erasure);
+    admin_reply_free(message);
+    admin_close(admin);
+    return result;
+}
+
+/* Ask until the erasure is closed or `deadline_ms` has passed. STATUS_OK: `*message` holds it, closed. STATUS_BUSY:
+ * `*message` holds it, still open. A service that is away for a moment is asked again. */
+static enum status wait_until_closed(struct admin *admin, uint64_t id, uint64_t deadline_ms, ProtobufCMessage **message)
+{
+    struct progress progress;
+    progress_begin(&progress, "erasing", 0, false);
+    enum status status;
+    for (;;) {
+        status = fetch_erasure(admin, id, message);
+        if (status == STATUS_OK) {
+            const Trilith__Erasure *erasure = ((const Trilith__ErasureReply *)*message)->erasure;
+            progress.total = erasure->wipes_total;
+            progress_set(&progress, erasure->wipes_done);
+            if (erasure->closed_ms != 0) {
+                break;
+            }
+        } else if (status != STATUS_UNAVAILABLE && status != STATUS_TIMEOUT) {
+            break;
+        }
+        if (admin_now_ms(admin) >= deadline_ms) {
+            status = status == STATUS_OK ? STATUS_BUSY : status;
+            break;
+        }
+        admin_reply_free(*message);
+        *message = NULL;
+        admin_pause(admin, POLL_MS);
+    }
+    progress_end(&progress);
+    return status;
+}
+
+int command_erase_wait(struct command *command)
+{
+    uint64_t id;
+    uint64_t timeout_s = WAIT_TIMEOUT_S_DEFAULT;
+    if (!command_number(command->arguments[0], UINT64_MAX, &id)) {
+        return command_usage(command, "\"%s\" is not the number of an erasure", command->arguments[0]);
+    }
+    const char *timeout = command_option(command, "--timeout");
+    if (timeout != NULL && !command_number(timeout, WAIT_TIMEOUT_S_MAX, &timeout_s)) {
+        return command_usage(command, "\"%s\" is not a number of seconds", timeout);
+    }
+    struct admin *admin = admin_open(command);
+    if (admin == NULL) {
+        return COMMAND_USAGE;
+    }
+    ProtobufCMessage *message = NULL;
+    enum status status = wait_until_closed(admin, id, admin_now_ms(admin) + timeout_s * 1000, &message);
+    int result;
+    if (status == STATUS_OK) {
+        result = print_one(command, ((const Trilith__ErasureReply *)message)->erasure);
+    } else if (status == STATUS_BUSY) {
+        const Trilith__Erasure *erasure = ((const Trilith__ErasureReply *)message)->erasure;
+        result =
+            command_fail("erasure %" PRIu64 " is still open after %" PRIu64 " s: %" PRIu32 " of %" PRIu32
+                         " copies are accounted for; `trilith erase show %" PRIu64 "` names the disks that are not",
+                         id, timeout_s, erasure->wipes_done, erasure->wipes_total, id);
+    } else {
+        result = erasure_failed(admin, status, id);
+    }
+    admin_reply_free(message);
+    admin_close(admin);
+    return result;
+}

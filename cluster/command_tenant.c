@@ -1,0 +1,422 @@
+/* command_tenant.c - tenants, their buckets and their access keys, through the metadata service. */
+#include "base/keys.h"
+#include "cluster/admin.h"
+#include "cluster/client_config.h"
+#include "cluster/command.h"
+#include "cluster/output.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define BUCKETS_PER_PAGE 1000
+
+/* The tenant a verb is about: --tenant, or the configuration's. NULL: no configuration, and the user knows. */
+static const char *chosen_tenant(struct command *command)
+{
+    const char *tenant = command_option(command, "--tenant");
+    if (tenant != NULL) {
+        return tenant;
+    }
+    const struct client_config *config = command_config(command);
+    return config == NULL ? NULL : config->tenant;
+}
+
+/* ---- tenants ----------------------------------------------------------------------------------- */
+
+static json_t *tenant_json(const Trilith__Tenant *tenant)
+{
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I}", "name", tenant->name, "id", (json_int_t)tenant->id, "created",
+                     output_json_time(tenant->created_ms), "buckets", (json_int_t)tenant->buckets, "objects",
+                     (json_int_t)tenant->objects, "object_bytes", (json_int_t)tenant->object_bytes);
+}
+
+static void print_tenant(const Trilith__Tenant *tenant)
+{
+    char created[OUTPUT_TIME_BYTES];
+    char size[OUTPUT_SIZE_BYTES];
+    output_time(tenant->created_ms, created);
+    output_size(tenant->object_bytes, size);
+    printf("%-20s %10" PRIu64 " %12" PRIu64 " %12s  %s\n", tenant->name, tenant->buckets, tenant->objects, size,
+           created);
+}
+
+int command_tenant_create(struct command *command)
+{
+    struct admin *admin = admin_open(command);
+    if (admin == NULL) {
+        return COMMAND_USAGE;
+    }
+    char what[128];
+    snprintf(what, sizeof(what), "tenant \"%.64s\"", command->arguments[0]);
+    Trilith__TenantCreateRequest request;
+    trilith__tenant_create_request__init(&request);
+    request.name = (char *)(uintptr_t)command->arguments[0];
+    ProtobufCMessage *message = NULL;
+    enum status status = admin_call(admin, TRILITH__MESSAGE_TYPE__TENANT_CREATE, &request.base, &message);
+    int result = 0;
+    const Trilith__TenantReply *reply = (const Trilith__TenantReply *)message;
+    if (status != STATUS_OK || reply->tenant == NULL) {
+        result = admin_failed(admin, status, what);
+    } else if (command->json) {
+        result = output_json(tenant_json(reply->tenant));
+    } else {
+        printf("%s created\n", what);
+        result = output_finish();
+    }
+    admin_reply_free(message);
+    admin_close(admin);
+    return result;
+}
+
+int command_tenant_list(struct command *command)
+{
+    struct admin *admin = admin_open(command);
+    if (admin == NULL) {
+        return COMMAND_USAGE;
+    }
+    ProtobufCMessage *message = NULL;
+    enum status status = admin_call(admin, TRILITH__MESSAGE_TYPE__TENANT_LIST, NULL, &message);
+    const Trilith__TenantListReply *reply = (const Trilith__TenantListReply *)message;
+    int result = 0;
+    if (status != STATUS_OK) {
+        result = admin_failed(admin, status, "list of tenants");
+    } else if (command->json) {
+        json_t *tenants = json_array();
+        for (size_t i = 0; i < reply->n_tenants; i++) {
+            json_array_append_new(tenants, tenant_json(reply->tenants[i]));
+        }
+        result = output_json(json_pack("{s:o}", "tenants", tenants));
+    } else {
+        printf("%-20s %10s %12s %12s  %s\n", "TENANT", "BUCKETS", "OBJECTS", "SIZE", "CREATED");
+        for (size_t i = 0; i < reply->n_tenants; i++) {
+            print_tenant(reply->tenants[i]);
+        }
+        result = output_finish();
+    }
+    admin_reply_free(message);
+    admin_close(admin);
+    return result;
+}
+
+int command_tenant_show(struct command *command)
+{
+    struct admin *admin = admin_open(command);
+    if (admin == NULL) {
+        return COMMAND_USAGE;
+    }
+    char what[128];
+    snprintf(what, sizeof(what), "tenant \"%.64s\"", command->arguments[0]);
+    ProtobufCMessage *message = NULL;
+    enum status status = admin_call(admin, TRILITH__MESSAGE_TYPE__TENANT_LIST, NULL, &message);
+    const Trilith__TenantListReply *reply = (const Trilith__TenantListReply *)message;
+    const Trilith__Tenant *found = NULL;
+    for (size_t i = 0; status == STATUS_OK && i < reply->n_tenants; i++) {
+        if (strcmp(reply->tenants[i]->name, command->arguments[0]) == 0) {
+            found = reply->tenants[i];
+        }
+    }
+    int result = 0;
+    if (found == NULL) {
+        result = admin_failed(admin, status == STATUS_OK ? STATUS_NOT_FOUND : status, what);
+    } else if (command->json) {
+        result = output_json(tenant_json(found));
+    } else {
+        printf("%-20s %10s %12s %12s  %s\n", "TENANT", "BUCKETS", "OBJECTS", "SIZE", "CREATED");
+        print_tenant(found);
+        result = output_finish();
+    }
+    admin_reply_free(message);
+    admin_close(admin);
+    return result;
+}
+
+/* ---- buckets ----------------------------------------------------------------------------------- */
+
+static json_t *bucket_json(const Trilith__Bucket *bucket)
+{
+    return json_pack("{s:s, s:I, s:o, s:b}", "name", bucket->name, "id", (json_int_t)bucket->id, "created",
+                     output_json_time(bucket->created_ms), "degraded_writes", bucket->degraded_writes ? 1 : 0);
+}
+
+static void print_bucket(const Trilith__Bucket *bucket)
+{
+    char created[OUTPUT_TIME_BYTES];
+    output_time(bucket->created_ms, created);
+    printf("%-40s %-16s %s\n", bucket->name, bucket->degraded_writes ? "two copies" : "refused", created);
+}
+
+static void print_bucket_title(void)
+{
+    printf("%-40s %-16s %s\n", "BUCKET", "WHEN DEGRADED", "CREATED");
+}
+
+/* A bucket verb's common beginning: the connection and the tenant's number. NULL: the user has been told; `*result` is
+ * the exit status. */
+static struct admin *open_for_tenant(struct command *command, uint64_t *tenant_id, int *result)
+{
+    *result = COMMAND_USAGE;
+    const char *tenant = chosen_tenant(command);
+    if (tenant == NULL) {
+        return NULL;
+    }
+    struct admin *admin = admin_open(command);
+    if (admin == NULL) {
+        return NULL;
+    }
+    enum status status = admin_tenant_id(admin, tenant, tenant_id);
+    if (status == STATUS_OK) {
+        return admin;
+    }
+    char what[128];
+    snprintf(what, sizeof(what), "tenant \"%.64s\"", tenant);
+    *result = admin_failed(admin, status, what);
+    admin_close(admin);
+    return NULL;
+}
+
+/* Send a request that is answered with a bucket, and print it. `said` follows the name for people; NULL: a table. */
+static int call_for_bucket(struct command *command, struct admin *admin, uint16_t type, const ProtobufCMessage *request,
+                           const char *said)
+{
+    char what[128];
+    snprintf(what, sizeof(what), "bucket \"%.64s\"", command->arguments[0]);
+    ProtobufCMessage *message = NULL;
+    enum status status = admin_call(admin, type, request, &message);
+    const Trilith__BucketReply *reply = (const Trilith__BucketReply *)message;
+    int result = 0;
+    if (status != STATUS_OK || reply->bucket == NULL) {
+        result = admin_failed(admin, status, what);
+    } else if (command->json) {
+        result = output_json(bucket_json(reply->bucket));
+    } else if (said != NULL) {
+        printf("%s %s\n", what, said);
+        result = output_finish();
+    } else {
+        print_bucket_title();
+        print_bucket(reply->bucket);
+        result = output_finish();
+    }
+    admin_reply_free(message);
+    return result;
+}
+
+int command_bucket_create(struct command *command)
+{
+    Trilith__BucketCreateRequest request;
+    trilith__bucket_create_request__init(&request);
+    int result = 0;
+    struct admin *admin = open_for_tenant(command, &request.tenant_id, &result);
+    if (admin == NULL) {
+        return result;
+    }
+    request.name = (char *)(uintptr_t)command->arguments[0];
+    request.degraded_writes = command_option(command, "--degraded-writes") != NULL;
+    result = call_for_bucket(command, admin, TRILITH__MESSAGE_TYPE__BUCKET_CREATE, &request.base, "created");
+    admin_close(admin);
+    return result;
+}
+
+int command_bucket_show(struct command *command)
+{
+    Trilith__BucketGetRequest request;
+    trilith__bucket_get_request__init(&request);
+    int result = 0;
+    struct admin *admin = open_for_tenant(command, &request.tenant_id, &result);
+    if (admin == NULL) {
+        return result;
+    }
+    request.name = (char *)(uintptr_t)command->arguments[0];
+    result = call_for_bucket(command, admin, TRILITH__MESSAGE_TYPE__BUCKET_GET, &request.base, NULL);
+    admin_close(admin);
+    return result;
+}
+
+int command_bucket_delete(struct command *command)
+{
+    Trilith__BucketDeleteRequest request;
+    trilith__bucket_delete_request__init(&request);
+    int result = 0;
+    struct admin *admin = open_for_tenant(command, &request.tenant_id, &result);
+    if (admin == NULL) {
+        return result;
+    }
+    char what[128];
+    snprintf(what, sizeof(what), "bucket \"%.64s\"", command->arguments[0]);
+    request.name = (char *)(uintptr_t)command->arguments[0];
+    ProtobufCMessage *message = NULL;
+    enum status status = admin_call(admin, TRILITH__MESSAGE_TYPE__BUCKET_DELETE, &request.base, &message);
+    if (status != STATUS_OK) {
+        result = admin_failed(admin, status, what);
+    } else if (command->json) {
+        result = output_json(json_pack("{s:s}", "deleted", command->arguments[0]));
+    } else {
+        printf("%s deleted\n", what);
+        result = output_finish();
+    }
+    admin_reply_free(message);
+    admin_close(admin);
+    return result;
+}
+
+/* Take one page of buckets into `list` or onto the terminal, and the name to go on after. */
+static void take_bucket_page(const Trilith__BucketListReply *reply, json_t *list, char *after, size_t after_bytes)
+{
+    for (size_t i = 0; i < reply->n_buckets; i++) {
+        if (list != NULL) {
+            json_array_append_new(list, bucket_json(reply->buckets[i]));
+        } else {
+            print_bucket(reply->buckets[i]);
+        }
+        snprintf(after, after_bytes, "%s", reply->buckets[i]->name);
+    }
+}
+
+int command_bucket_list(struct command *command)
+{
+    Trilith__BucketListRequest request;
+    trilith__bucket_list_request__init(&request);
+    int result = 0;
+    struct admin *admin = open_for_tenant(command, &request.tenant_id, &result);
+    if (admin == NULL) {
+        return result;
+    }
+    json_t *list = command->json ? json_array() : NULL;
+    if (list == NULL) {
+        print_bucket_title();
+    }
+    char after[256] = "";
+    request.start_after = after;
+    request.max = BUCKETS_PER_PAGE;
+    bool more = true;
+    enum status status = STATUS_OK;
+    while (more && status == STATUS_OK) {
+        ProtobufCMessage *message = NULL;
+        status = admin_call(admin, TRILITH__MESSAGE_TYPE__BUCKET_LIST, &request.base, &message);
+        if (status == STATUS_OK) {
+            const Trilith__BucketListReply *reply = (const Trilith__BucketListReply *)message;
+            take_bucket_page(reply, list, after, sizeof(after));
+            more = reply->truncated && reply->n_buckets > 0;
+        }
+        admin_reply_free(message);
+    }
+    if (status != STATUS_OK) {
+        result = admin_failed(admin, status, "list of buckets");
+        json_decref(list);
+    } else {
+        result = list != NULL ? output_json(json_pack("{s:o}", "buckets", list)) : output_finish();
+    }
+    admin_close(admin);
+    return result;
+}
+
+/* ---- credentials ------------------------------------------------------------------------------- */
+
+int command_credential_create(struct command *command)
+{
+    const char *role = command_option(command, "--role");
+    if (role == NULL) {
+        role = "viewer";
+    }
+    if (strcmp(role, "owner") != 0 && strcmp(role, "editor") != 0 && strcmp(role, "viewer") != 0) {
+        return command_usage(command, "there is no role \"%s\": it is owner, editor or viewer", role);
+    }
+    const char *tenant = chosen_tenant(command);
+    struct admin *admin = tenant == NULL ? NULL : admin_open(command);
+    if (admin == NULL) {
+        return COMMAND_USAGE;
+    }
+    Trilith__CredentialCreateRequest request;
+    trilith__credential_create_request__init(&request);
+    request.tenant = (char *)(uintptr_t)tenant;
+    request.role = (char *)(uintptr_t)role;
+    char what[128];
+    snprintf(what, sizeof(what), "tenant \"%.64s\"", tenant);
+    ProtobufCMessage *message = NULL;
+    enum status status = admin_call(admin, TRILITH__MESSAGE_TYPE__CREDENTIAL_CREATE, &request.base, &message);
+    const Trilith__CredentialCreateReply *reply = (const Trilith__CredentialCreateReply *)message;
+    int result = 0;
+    if (status != STATUS_OK) {
+        result = admin_failed(admin, status, what);
+    } else if (command->json) {
+        result = output_json(json_pack("{s:s, s:s, s:s, s:s}", "access_key", reply->access_key, "secret_key",
+                                       reply->secret_key, "role", role, "tenant", tenant));
+    } else {
+        printf("access_key = %s\nsecret_key = %s\n", reply->access_key, reply->secret_key);
+        result = output_finish();
+    }
+    if (reply != NULL) {
+        wipe_memory(reply->secret_key, strlen(reply->secret_key));
+    }
+    admin_reply_free(message);
+    admin_close(admin);
+    return result;
+}
+
+static int print_credentials(const struct command *command, const Trilith__CredentialListReply *reply)
+{
+    json_t *list = command->json ? json_array() : NULL;
+    if (list == NULL) {
+        printf("%-32s %-8s %s\n", "ACCESS KEY", "ROLE", "CREATED");
+    }
+    for (size_t i = 0; i < reply->n_credentials; i++) {
+        const Trilith__Credential *credential = reply->credentials[i];
+        if (list != NULL) {
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:s, s:o}", "access_key", credential->access_key, "role",
+                                            credential->role, "created", output_json_time(credential->created_ms)));
+            continue;
+        }
+        char created[OUTPUT_TIME_BYTES];
+        output_time(credential->created_ms, created);
+        printf("%-32s %-8s %s\n", credential->access_key, credential->role, created);
+    }
+    return list != NULL ? output_json(json_pack("{s:o}", "credentials", list)) : output_finish();
+}
+
+int command_credential_list(struct command *command)
+{
+    const char *tenant = chosen_tenant(command);
+    struct admin *admin = tenant == NULL ? NULL : admin_open(command);
+    if (admin == NULL) {
+        return COMMAND_USAGE;
+    }
+    Trilith__CredentialListRequest request;
+    trilith__credential_list_request__init(&request);
+    request.tenant = (char *)(uintptr_t)tenant;
+    char what[128];
+    snprintf(what, sizeof(what), "tenant \"%.64s\"", tenant);
+    ProtobufCMessage *message = NULL;
+    enum status status = admin_call(admin, TRILITH__MESSAGE_TYPE__CREDENTIAL_LIST, &request.base, &message);
+    int result = status != STATUS_OK ? admin_failed(admin, status, what)
+                                     : print_credentials(command, (const Trilith__CredentialListReply *)message);
+    admin_reply_free(message);
+    admin_close(admin);
+    return result;
+}
+
+int command_credential_revoke(struct command *command)
+{
+    struct admin *admin = admin_open(command);
+    if (admin == NULL) {
+        return COMMAND_USAGE;
+    }
+    char what[128];
+    snprintf(what, sizeof(what), "access key \"%.64s\"", command->arguments[0]);
+    Trilith__CredentialRevokeRequest request;
+    trilith__credential_revoke_request__init(&request);
+    request.access_key = (char *)(uintptr_t)command->arguments[0];
+    ProtobufCMessage *message = NULL;
+    enum status status = admin_call(admin, TRILITH__MESSAGE_TYPE__CREDENTIAL_REVOKE, &request.base, &message);
+    int result = 0;
+    if (status != STATUS_OK) {
+        result = admin_failed(admin, status, what);
+    } else if (command->json) {
+        result = output_json(json_pack("{s:s}", "revoked", command->arguments[0]));
+    } else {
+        printf("%s revoked; gateways forget it within their lease\n", what);
+        result = output_finish();
+    }
+    admin_reply_free(message);
+    admin_close(admin);
+    return result;
+}

@@ -1,0 +1,378 @@
+/* main.c - `trilith`, the command line of operators and users: the table of all verbs, and how one is read.
+ *
+ * Exit status: 0 done, 1 failed, 2 used wrongly. Results go to stdout, as text or with --json as one document; errors
+ * are one line on stderr. */
+#include "base/keys.h"
+#include "base/log.h"
+#include "cluster/client_config.h"
+#include "cluster/command.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TENANT_OPTION                                                                                                  \
+    {                                                                                                                  \
+        "--tenant", "NAME", "The tenant; without it the one in the configuration."                                     \
+    }
+
+static const struct verb verbs[] = {
+    {NULL, "status", "", 0, 0, "health in one screen", command_status, {{0}}},
+
+    {NULL,
+     "put",
+     "FILE BUCKET/KEY",
+     2,
+     2,
+     "store a file",
+     command_put,
+     {{"--content-type", "TYPE", "Kept with the object and given back with it."}}},
+    {NULL, "get", "BUCKET/KEY FILE|-", 2, 2, "fetch an object into a file, or to stdout", command_get, {{0}}},
+    {NULL,
+     "ls",
+     "[BUCKET[/PREFIX]]",
+     0,
+     1,
+     "list buckets, or objects",
+     command_ls,
+     {{"--recursive", NULL, "List all keys instead of stopping at each '/'."},
+      {"--max", "COUNT", "Stop after so many entries."}}},
+    {NULL, "rm", "BUCKET/KEY", 1, 1, "delete an object and start its erasure", command_rm, {{0}}},
+    {NULL, "stat", "BUCKET/KEY", 1, 1, "size, time and metadata of an object", command_stat, {{0}}},
+    {NULL, "locate", "BUCKET/KEY", 1, 1, "where every copy of every chunk lies", command_locate, {TENANT_OPTION}},
+
+    {"tenant", "create", "NAME", 1, 1, "create a tenant with a data key of its own", command_tenant_create, {{0}}},
+    {"tenant", "list", "", 0, 0, "list tenants", command_tenant_list, {{0}}},
+    {"tenant", "show", "NAME", 1, 1, "show a tenant", command_tenant_show, {{0}}},
+
+    {"bucket",
+     "create",
+     "BUCKET",
+     1,
+     1,
+     "create a bucket",
+     command_bucket_create,
+     {TENANT_OPTION, {"--degraded-writes", NULL, "Accept two copies while fewer than three failure domains are up."}}},
+    {"bucket", "list", "", 0, 0, "list buckets", command_bucket_list, {TENANT_OPTION}},
+    {"bucket", "show", "BUCKET", 1, 1, "show a bucket", command_bucket_show, {TENANT_OPTION}},
+    {"bucket", "delete", "BUCKET", 1, 1, "delete an empty bucket", command_bucket_delete, {TENANT_OPTION}},
+
+    {"credential",
+     "create",
+     "",
+     0,
+     0,
+     "create an access key; its secret is shown once",
+     command_credential_create,
+     {TENANT_OPTION, {"--role", "ROLE", "owner, editor or viewer; viewer without it."}}},
+    {"credential", "list", "", 0, 0, "list access keys", command_credential_list, {TENANT_OPTION}},
+    {"credential", "revoke", "ACCESS_KEY", 1, 1, "make an access key useless", command_credential_revoke, {{0}}},
+
+    {"node", "list", "", 0, 0, "list nodes", command_node_list, {{0}}},
+    {"node", "show", "NAME", 1, 1, "show a node and its disks", command_node_show, {{0}}},
+    {"disk", "list", "", 0, 0, "list disks", command_disk_list, {{0}}},
+    {"disk",
+     "inspect",
+     "DIR",
+     1,
+     1,
+     "walk a disk's segment files offline",
+     command_disk_inspect,
+     {{"--chunk", "ID", "Show only the records of this chunk (32 hex digits)."},
+      {"--records", NULL, "List every record, not only the sums."}}},
+
+    {"erase",
+     "list",
+     "",
+     0,
+     0,
+     "list erasures",
+     command_erase_list,
+     {{"--open", NULL, "Only those that are not closed yet."}}},
+    {"erase", "show", "ID", 1, 1, "show an erasure", command_erase_show, {{0}}},
+    {"erase",
+     "wait",
+     "ID",
+     1,
+     1,
+     "wait until every copy is accounted for",
+     command_erase_wait,
+     {{"--timeout", "SECONDS", "Give up after this long; without it 3600."}}},
+};
+
+/* ---- help -------------------------------------------------------------------------------------- */
+
+static void print_verb_title(FILE *out, const struct verb *verb)
+{
+    fprintf(out, "trilith %s%s%s%s%s", verb->group == NULL ? "" : verb->group, verb->group == NULL ? "" : " ",
+            verb->name, verb->arguments[0] == '\0' ? "" : " ", verb->arguments);
+}
+
+static void print_verb_help(const struct verb *verb)
+{
+    printf("usage: ");
+    print_verb_title(stdout, verb);
+    printf(" [options]\n\n%s.\n\n", verb->summary);
+    for (const struct verb_option *option = verb->options; option->name != NULL; option++) {
+        char title[40];
+        snprintf(title, sizeof(title), "%s %s", option->name, option->argument == NULL ? "" : option->argument);
+        printf("  %-22s %s\n", title, option->help);
+    }
+    printf("  %-22s %s\n", "--json", "Print the result as one JSON document.");
+    printf("  %-22s %s\n", "--config FILE", "The configuration; without it the file that TRILITH_CONFIG names.");
+    printf("  %-22s %s\n", "--help", "Print this.");
+}
+
+static void print_help(void)
+{
+    printf("usage: trilith VERB [ARGUMENTS] [--json] [--config FILE]\n\n");
+    for (size_t i = 0; i < ARRAY_LENGTH(verbs); i++) {
+        char title[64];
+        snprintf(title, sizeof(title), "%s%s%s %s", verbs[i].group == NULL ? "" : verbs[i].group,
+                 verbs[i].group == NULL ? "" : " ", verbs[i].name, verbs[i].arguments);
+        printf("  %-32s %s\n", title, verbs[i].summary);
+    }
+    printf("\n`trilith VERB --help` says more. TRILITH_CONFIG names the configuration file;\n"
+           "`trilith --print-example-config` prints a commented example.\n"
+           "Exit status: 0 done, 1 failed, 2 used wrongly.\n");
+}
+
+/* ---- saying why -------------------------------------------------------------------------------- */
+
+int command_fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("trilith: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    return COMMAND_FAILED;
+}
+
+int command_usage(const struct command *command, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("trilith: ", stderr);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputs("; usage: ", stderr);
+    print_verb_title(stderr, command->verb);
+    fputc('\n', stderr);
+    return COMMAND_USAGE;
+}
+
+/* ---- what was given ---------------------------------------------------------------------------- */
+
+const char *command_option(const struct command *command, const char *name)
+{
+    for (unsigned i = 0; command->verb->options[i].name != NULL; i++) {
+        if (strcmp(command->verb->options[i].name, name) == 0) {
+            return command->option_values[i];
+        }
+    }
+    UNREACHABLE();
+}
+
+bool command_number(const char *text, uint64_t maximum, uint64_t *number)
+{
+    if (text[0] < '0' || text[0] > '9') {
+        return false;
+    }
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno != 0 || *end != '\0' || value > maximum) {
+        return false;
+    }
+    *number = value;
+    return true;
+}
+
+const struct client_config *command_config(struct command *command)
+{
+    if (command->config != NULL) {
+        return command->config;
+    }
+    if (command->config_path == NULL || command->config_path[0] == '\0') {
+        command_fail("no configuration; set TRILITH_CONFIG or give --config FILE "
+                     "(a local cluster prints its own: eval \"$(cluster/local env)\")");
+        return NULL;
+    }
+    char message[512];
+    enum status status = client_config_open(command->config_path, &command->config, message, sizeof(message));
+    if (status != STATUS_OK) {
+        command_fail("%s", message);
+        return NULL;
+    }
+    return command->config;
+}
+
+/* Take one option at argv[*at]; *at moves on to its value when it has one. 0, or COMMAND_USAGE. */
+static int read_option(struct command *command, int argc, char **argv, int *at)
+{
+    const char *text = argv[*at];
+    if (strcmp(text, "--json") == 0) {
+        command->json = true;
+        return 0;
+    }
+    const char *equals = strchr(text, '=');
+    size_t name_bytes = equals == NULL ? strlen(text) : (size_t)(equals - text);
+    const char **value = NULL;
+    bool takes_value = true;
+    if (name_bytes == strlen("--config") && strncmp(text, "--config", name_bytes) == 0) {
+        value = &command->config_path;
+    }
+    for (unsigned i = 0; command->verb->options[i].name != NULL; i++) {
+        const struct verb_option *option = &command->verb->options[i];
+        if (strlen(option->name) == name_bytes && strncmp(option->name, text, name_bytes) == 0) {
+            value = &command->option_values[i];
+            takes_value = option->argument != NULL;
+        }
+    }
+    if (value == NULL) {
+        return command_usage(command, "there is no option %.*s here", (int)name_bytes, text);
+    }
+    if (!takes_value) {
+        *value = "";
+        return equals == NULL ? 0 : command_usage(command, "%.*s takes no value", (int)name_bytes, text);
+    }
+    if (equals != NULL) {
+        *value = equals + 1;
+        return 0;
+    }
+    if (*at + 1 >= argc) {
+        return command_usage(command, "%s needs a value", text);
+    }
+    (*at)++;
+    *value = argv[*at];
+    return 0;
+}
+
+/* Read everything behind the verb. 0, or COMMAND_USAGE. */
+static int read_arguments(struct command *command, int argc, char **argv, int at)
+{
+    bool options_end = false;
+    for (; at < argc; at++) {
+        const char *text = argv[at];
+        if (!options_end && strcmp(text, "--") == 0) {
+            options_end = true;
+            continue;
+        }
+        /* A lone "-" is stdin or stdout. */
+        if (!options_end && text[0] == '-' && text[1] != '\0') {
+            int usage = read_option(command, argc, argv, &at);
+            if (usage != 0) {
+                return usage;
+            }
+            continue;
+        }
+        if (command->argument_count == command->verb->arguments_max) {
+            return command_usage(command, "\"%s\" is one argument too many", text);
+        }
+        command->arguments[command->argument_count++] = text;
+    }
+    if (command->argument_count < command->verb->arguments_min) {
+        return command_usage(command, "%u of %u arguments are missing",
+                             command->verb->arguments_min - command->argument_count, command->verb->arguments_min);
+    }
+    return 0;
+}
+
+/* The verb that argv[1] (and argv[2]) names, and how many words it took; NULL: there is none. */
+static const struct verb *find_verb(int argc, char **argv, int *words)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(verbs); i++) {
+        const struct verb *verb = &verbs[i];
+        if (verb->group == NULL && strcmp(argv[1], verb->name) == 0) {
+            *words = 1;
+            return verb;
+        }
+        if (verb->group != NULL && argc > 2 && strcmp(argv[1], verb->group) == 0 && strcmp(argv[2], verb->name) == 0) {
+            *words = 2;
+            return verb;
+        }
+    }
+    return NULL;
+}
+
+/* List the verbs of a group: "trilith tenant" or "trilith tenant --help". False: there is no such group. */
+static bool print_group(FILE *out, const char *group)
+{
+    bool found = false;
+    for (size_t i = 0; i < ARRAY_LENGTH(verbs); i++) {
+        if (verbs[i].group != NULL && strcmp(verbs[i].group, group) == 0) {
+            fputs(found ? "       " : "usage: ", out);
+            print_verb_title(out, &verbs[i]);
+            fprintf(out, "   %s\n", verbs[i].summary);
+            found = true;
+        }
+    }
+    return found;
+}
+
+static bool asks_for_help(int argc, char **argv, int at)
+{
+    for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
+        if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int run(int argc, char **argv)
+{
+    if (argc < 2) {
+        fputs("trilith: no verb given; `trilith --help` lists them\n", stderr);
+        return COMMAND_USAGE;
+    }
+    int words = 0;
+    const struct verb *verb = find_verb(argc, argv, &words);
+    if (verb == NULL) {
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+            print_help();
+            return 0;
+        }
+        if (strcmp(argv[1], "--version") == 0) {
+            printf("trilith %s\n", TRILITH_VERSION);
+            return 0;
+        }
+        if (strcmp(argv[1], "--print-example-config") == 0) {
+            client_config_print_example(stdout);
+            return 0;
+        }
+        bool help = asks_for_help(argc, argv, 2);
+        if (print_group(help ? stdout : stderr, argv[1])) {
+            return help ? 0 : COMMAND_USAGE;
+        }
+        fprintf(stderr, "trilith: there is no verb \"%s\"; `trilith --help` lists them\n", argv[1]);
+        return COMMAND_USAGE;
+    }
+    if (asks_for_help(argc, argv, 1 + words)) {
+        print_verb_help(verb);
+        return 0;
+    }
+    struct command command = {.verb = verb, .config_path = getenv("TRILITH_CONFIG")};
+    int result = read_arguments(&command, argc, argv, 1 + words);
+    if (result == 0) {
+        result = verb->run(&command);
+    }
+    client_config_close(command.config);
+    return result;
+}
+
+int main(int argc, char **argv)
+{
+    /* Operators' events are for daemons; here each error is said once, in one line, by the verb. */
+    log_set_level(LOG_ERROR);
+    if (keys_start_process() != STATUS_OK || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        return command_fail("the cryptographic library or the HTTP library did not start");
+    }
+    int result = run(argc, argv);
+    curl_global_cleanup();
+    return result;
+}

@@ -11,10 +11,8 @@
  * Nothing is acknowledged before everything with a lower lsn is durable: recovery may then discard all that follows
  * the first torn batch. A failed write or flush fails its batch and every later one, and fences the store.
  *
- * When a batch does not fit, the log rolls: the next segment's header is made durable before any batch goes there. */
+ * Where the next batch goes, and what happens when it does not fit, is room.c's part. */
 #include "node/store/store_private.h"
-
-#include "base/log.h"
 
 #include <stdlib.h>
 
@@ -50,11 +48,6 @@ void batch_writer_deinit(struct chunk_store *store)
     for (unsigned i = 0; i < BATCHES_IN_FLIGHT; i++) {
         free(store->writer.batches[i].area);
     }
-}
-
-uint64_t batch_payload_offset(const struct batch_header *header, const struct record *record)
-{
-    return header->offset + (uint64_t)record->payload_block * BLOCK_BYTES;
 }
 
 bool batch_writer_is_idle(const struct chunk_store *store)
@@ -93,12 +86,11 @@ static void group_timer_fired(struct loop_timer *timer)
     batch_writer_pump(store);
 }
 
-/* Something small was queued: it may wait for company from now on, but not for ever. */
-static void group_wait_start(struct chunk_store *store, uint64_t bytes)
+/* Something small is queued: it may wait for company from now on, but not for ever. */
+static void group_wait_start(struct chunk_store *store)
 {
     struct batch_writer *writer = &store->writer;
 
-    writer->small_bytes += bytes;
     if (!writer->group_due && !loop_timer_is_armed(&writer->group_timer) && !list_is_empty(&writer->in_flight)) {
         writer->group_timer.fire = group_timer_fired;
         loop_timer_start(store->loop, &writer->group_timer,
@@ -112,7 +104,8 @@ void batch_writer_put(struct chunk_store *store, struct chunk_put *put)
         list_append(&store->writer.puts_large, &put->link);
     } else {
         list_append(&store->writer.puts_small, &put->link);
-        group_wait_start(store, put_bytes_in_batch(put));
+        store->writer.small_bytes += put_bytes_in_batch(put);
+        group_wait_start(store);
     }
     batch_writer_pump(store);
 }
@@ -122,7 +115,8 @@ void batch_writer_append(struct chunk_store *store, struct log_item *item, enum 
     CHECK(level == ROOM_ERASE || level == ROOM_CLEAN);
     list_append(level == ROOM_ERASE ? &store->writer.erase_items : &store->writer.clean_items, &item->link);
     if (!item_is_large(item)) {
-        group_wait_start(store, item_bytes_in_batch(item));
+        store->writer.small_bytes += item_bytes_in_batch(item);
+        group_wait_start(store);
     }
 }
 
@@ -147,10 +141,31 @@ static void answer_puts(struct list *puts, enum status status)
     }
 }
 
+void batch_writer_refuse_level(struct chunk_store *store, enum room_level level)
+{
+    struct batch_writer *writer = &store->writer;
+
+    writer->refused = true;
+    switch (level) {
+    case ROOM_PUT:
+        answer_puts(&writer->puts_small, STATUS_FULL);
+        answer_puts(&writer->puts_large, STATUS_FULL);
+        return;
+    case ROOM_ERASE:
+        answer_items(&writer->erase_items, STATUS_FULL);
+        return;
+    case ROOM_CLEAN:
+        answer_items(&writer->clean_items, STATUS_FULL);
+        return;
+    }
+    UNREACHABLE();
+}
+
 void batch_writer_refuse_queued(struct chunk_store *store)
 {
     struct batch_writer *writer = &store->writer;
 
+    writer->refused = true;
     answer_puts(&writer->puts_small, STATUS_FENCED);
     answer_puts(&writer->puts_large, STATUS_FENCED);
     answer_items(&writer->erase_items, STATUS_FENCED);
@@ -194,8 +209,7 @@ static uint64_t batch_bytes(const struct batch *batch)
     return (uint64_t)batch->header.batch_blocks * BLOCK_BYTES;
 }
 
-/* Nothing is in flight: what has been settled ends where the next batch goes, also when that is another segment. */
-static void settle_position(struct batch_writer *writer)
+void batch_writer_settle_position(struct batch_writer *writer)
 {
     if (writer->open != NULL && writer->settled.next_lsn == writer->position.next_lsn) {
         writer->settled = (struct log_position){
@@ -249,7 +263,7 @@ static void settle(struct chunk_store *store)
     list_init(&settled);
     list_init(&failed);
     collect_done(store, &settled, &failed);
-    settle_position(writer);
+    batch_writer_settle_position(writer);
     enum status status = STATUS_OK;
     if (!list_is_empty(&settled)) {
         status = chunk_index_write(&store->index, &writer->settled);
@@ -472,6 +486,12 @@ static void batch_add_puts(struct batch *batch, struct list *puts, unsigned coun
     }
 }
 
+static bool has_small(const struct batch_writer *writer)
+{
+    return !list_is_empty(&writer->puts_small) || !list_is_empty(&writer->erase_items) ||
+           !list_is_empty(&writer->clean_items);
+}
+
 static void submit_small(struct chunk_store *store, const struct batch_plan *plan)
 {
     struct batch_writer *writer = &store->writer;
@@ -484,6 +504,7 @@ static void submit_small(struct chunk_store *store, const struct batch_plan *pla
     CHECK(block == batch->header.batch_blocks);
     uint64_t gathered = plan->content_bytes + plan->payload_blocks * BLOCK_BYTES;
     writer->small_bytes = writer->small_bytes > gathered ? writer->small_bytes - gathered : 0;
+    writer->small_bytes = has_small(writer) ? writer->small_bytes : 0;
     writer->group_due = false;
     loop_timer_stop(store->loop, &writer->group_timer);
 
@@ -517,197 +538,7 @@ static void submit_large(struct chunk_store *store, struct chunk_put *put, struc
                batch->header.offset + BLOCK_BYTES, 0, payload_written);
 }
 
-/* ---- rolling to the next segment ----------------------------------------------------------------- */
-
-static void roll_end(struct chunk_store *store, bool opened)
-{
-    struct batch_writer *writer = &store->writer;
-    struct segment *next = writer->rolling;
-
-    writer->rolling = NULL;
-    next->busy = false;
-    if (opened) {
-        if (writer->open != NULL) {
-            writer->open->end = store->segments.segment_bytes;
-            segment_set_state(writer->open, SEGMENT_FULL);
-        }
-        segment_set_state(next, SEGMENT_OPEN);
-        next->end = SEGMENT_HEADER_BYTES;
-        writer->open = next;
-        writer->position.previous_crc = 0;
-        settle_position(writer);
-    }
-    cleaner_consider(store);
-    batch_writer_pump(store);
-    store_close_continue(store);
-}
-
-static void roll_flushed(struct flush_waiter *waiter, enum status status)
-{
-    struct chunk_store *store = CONTAINER_OF(waiter, struct chunk_store, writer.roll_flush);
-
-    if (status != STATUS_OK) {
-        store_fence(store, status, "segment_flush");
-    }
-    roll_end(store, status == STATUS_OK);
-}
-
-static void roll_written(struct disk_io *io)
-{
-    struct chunk_store *store = CONTAINER_OF(io, struct chunk_store, writer.roll_io);
-
-    if (io->status != STATUS_OK) {
-        store_fence(store, io->status, "segment_write");
-        roll_end(store, false);
-        return;
-    }
-    segment_flush(store->writer.rolling, &store->writer.roll_flush, roll_flushed);
-}
-
-static void roll_write_header(struct chunk_store *store)
-{
-    struct batch_writer *writer = &store->writer;
-    struct segment *next = writer->rolling;
-    uint64_t generation = next->header.generation > 0 ? next->header.generation : 1;
-
-    next->header = (struct segment_header){
-        .kind = BATCH_LOG_STORE,
-        .log = store->superblock.state.store,
-        .generation = generation,
-        .first_lsn = writer->position.next_lsn,
-        .segment_bytes = store->segments.segment_bytes,
-        .segment_number = next->number,
-    };
-    loop_random(store->loop, next->header.segment.bytes, sizeof(next->header.segment.bytes));
-    next->live_bytes = 0;
-    next->erasing_bytes = 0;
-    next->live_chunks = 0;
-    next->tombstones = 0;
-    next->moved_out = false;
-    next->stuck = false;
-    segment_header_encode(&next->header, writer->roll_block);
-    disk_write(next->file, &writer->roll_io, writer->roll_block, BLOCK_BYTES, 0, 0, roll_written);
-}
-
-static void roll_allocated(struct disk_io *io)
-{
-    struct chunk_store *store = CONTAINER_OF(io, struct chunk_store, writer.roll_io);
-
-    if (io->status == STATUS_FULL) {
-        /* The file system has less room than the options promise: make do with the segments there are. */
-        log_event(LOG_WARNING, "segment_allocate_full", "segments=%u",
-                  store->segments.count - store->segments.allocatable);
-        store->segments.allocatable = 0;
-        roll_end(store, false);
-        return;
-    }
-    if (io->status != STATUS_OK) {
-        store_fence(store, io->status, "segment_allocate");
-        roll_end(store, false);
-        return;
-    }
-    segment_set_state(store->writer.rolling, SEGMENT_ALLOCATED);
-    roll_write_header(store);
-}
-
-static void roll_start(struct chunk_store *store, struct segment *next)
-{
-    struct batch_writer *writer = &store->writer;
-
-    writer->rolling = next;
-    next->busy = true;
-    if (next->state != SEGMENT_ABSENT) {
-        roll_write_header(store);
-        return;
-    }
-    if (next->file == NULL) {
-        char name[DISK_NAME_BYTES];
-        segment_name(next->number, name);
-        enum status status = disk_file_open(store->disk, name, true, &next->file);
-        if (status != STATUS_OK) {
-            writer->rolling = NULL;
-            next->busy = false;
-            next->file = NULL;
-            if (status == STATUS_FULL) {
-                store->segments.allocatable = 0;
-            } else {
-                store_fence(store, status, "segment_create");
-            }
-            return;
-        }
-    }
-    disk_allocate(next->file, &writer->roll_io, store->segments.segment_bytes, roll_allocated);
-}
-
 /* ---- the pump ------------------------------------------------------------------------------------ */
-
-enum room { ROOM_HERE, ROOM_AFTER_ROLL, ROOM_LATER, ROOM_NONE };
-
-static enum room room_for(struct chunk_store *store, enum room_level level, size_t bytes)
-{
-    struct segment *open = store->writer.open;
-    uint32_t free_segments = segments_free(&store->segments);
-
-    if (open != NULL && open->end + bytes <= store->segments.segment_bytes) {
-        return free_segments >= (uint32_t)level ? ROOM_HERE : ROOM_NONE;
-    }
-    if (free_segments <= (uint32_t)level) {
-        return ROOM_NONE;
-    }
-    struct segment *next = segment_choose_free(&store->segments, (uint32_t)level);
-    return next != NULL ? ROOM_AFTER_ROLL : ROOM_LATER; /* Later: the free one is just being prewritten. */
-}
-
-/* When what could be cleaned is all in the open segment itself, close it and spend the last free one on that. */
-static bool roll_to_clean_open(struct chunk_store *store)
-{
-    struct segment *open = store->writer.open;
-    struct segment *next = segment_choose_free(&store->segments, ROOM_CLEAN);
-
-    if (open == NULL || next == NULL || !cleaner_would_clean(store, open)) {
-        return false;
-    }
-    roll_start(store, next);
-    return store->writer.rolling != NULL;
-}
-
-/* Nothing fits at this level: wait for cleaning, or refuse. False: nothing can be submitted now. */
-static bool room_lacking(struct chunk_store *store, enum room_level level)
-{
-    cleaner_consider(store);
-    if (cleaner_can_help(store)) {
-        return false;
-    }
-    if (roll_to_clean_open(store)) {
-        return false;
-    }
-    if (level == ROOM_PUT) {
-        answer_puts(&store->writer.puts_small, STATUS_FULL);
-        answer_puts(&store->writer.puts_large, STATUS_FULL);
-    } else if (level == ROOM_ERASE) {
-        answer_items(&store->writer.erase_items, STATUS_FULL);
-    } else {
-        answer_items(&store->writer.clean_items, STATUS_FULL);
-    }
-    return true;
-}
-
-/* Decide by room; true: something happened, look again. */
-static bool make_room(struct chunk_store *store, enum room room, enum room_level level)
-{
-    switch (room) {
-    case ROOM_HERE:
-        return true;
-    case ROOM_AFTER_ROLL:
-        roll_start(store, segment_choose_free(&store->segments, (uint32_t)level));
-        return store->writer.rolling == NULL;
-    case ROOM_LATER:
-        return false;
-    case ROOM_NONE:
-        return room_lacking(store, level);
-    }
-    UNREACHABLE();
-}
 
 static bool small_is_ready(const struct chunk_store *store)
 {
@@ -724,6 +555,9 @@ static bool pump_small(struct chunk_store *store)
     static const enum room_level levels[] = {ROOM_PUT, ROOM_ERASE, ROOM_CLEAN};
 
     if (!small_is_ready(store)) {
+        if (has_small(writer)) {
+            group_wait_start(store); /* What the last batch had no room for waits anew. */
+        }
         return false;
     }
     for (size_t i = 0; i < ARRAY_LENGTH(levels); i++) {
@@ -739,12 +573,12 @@ static bool pump_small(struct chunk_store *store)
         if (plan_records(&plan) == 0 || level != levels[i]) {
             continue;
         }
-        enum room room = room_for(store, level, plan_bytes(&plan));
+        enum room room = room_find(store, level, plan_bytes(&plan));
         if (room == ROOM_HERE) {
             submit_small(store, &plan);
             return true;
         }
-        if (make_room(store, room, level)) {
+        if (room_make(store, room, level)) {
             return true;
         }
         if (writer->rolling != NULL) {
@@ -761,13 +595,13 @@ static bool pump_large(struct chunk_store *store)
     struct log_item *item = first != NULL ? LIST_ENTRY(first, struct log_item, link) : NULL;
 
     if (item != NULL && item_is_large(item)) {
-        enum room room = room_for(store, ROOM_CLEAN, BLOCK_BYTES + (size_t)item->record.payload_blocks * BLOCK_BYTES);
+        enum room room = room_find(store, ROOM_CLEAN, BLOCK_BYTES + (size_t)item->record.payload_blocks * BLOCK_BYTES);
         if (room == ROOM_HERE) {
             list_remove(&item->link);
             submit_large(store, NULL, item);
             return true;
         }
-        return make_room(store, room, ROOM_CLEAN);
+        return room_make(store, room, ROOM_CLEAN);
     }
     struct list_link *link = list_first(&writer->puts_large);
     if (link == NULL) {
@@ -775,13 +609,13 @@ static bool pump_large(struct chunk_store *store)
     }
     struct chunk_put *put = LIST_ENTRY(link, struct chunk_put, link);
     size_t payload_bytes = (size_t)payload_block_count(put->header.chunk_bytes) * BLOCK_BYTES;
-    enum room room = room_for(store, ROOM_PUT, BLOCK_BYTES + payload_bytes);
+    enum room room = room_find(store, ROOM_PUT, BLOCK_BYTES + payload_bytes);
     if (room == ROOM_HERE) {
         list_remove(link);
         submit_large(store, put, NULL);
         return true;
     }
-    return make_room(store, room, ROOM_PUT);
+    return room_make(store, room, ROOM_PUT);
 }
 
 /* One batch, or one step towards one. */
@@ -811,7 +645,13 @@ void batch_writer_pump(struct chunk_store *store)
         }
     } while (writer->pump_again);
     writer->pumping = false;
-    if (store->fenced) {
+    if (store->fenced && !batch_writer_is_idle(store)) {
         batch_writer_refuse_queued(store);
+    }
+    if (writer->refused) {
+        /* Others of the same ids may have been waiting for those. */
+        writer->refused = false;
+        puts_retry_parked(store);
+        eraser_retry_parked(store);
     }
 }

@@ -343,7 +343,7 @@ enum status chunk_store_locate(struct chunk_store *store, const struct chunk_id 
         .state = entry.state,
         .header = entry.header,
     };
-    if (entry.place.generation != 0) {
+    if (segment_of_place(&store->segments, &entry.place) != NULL) {
         segment_name(entry.place.segment, found.segment);
     }
     *location = found;

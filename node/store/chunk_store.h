@@ -130,6 +130,7 @@ void chunk_store_get(struct chunk_store *store, struct chunk_get *get);
  *   STATUS_OK         wiped; overwritten_bytes says how much (0: wiped earlier)
  *   STATUS_NOT_FOUND  never held; the tombstone is durable
  *   STATUS_CORRUPT    the read-back differs from what was written: not wiped, will be tried again at the next call
+ *   STATUS_FULL      tombstones alone fill the disk: not even the reserve has room
  *   STATUS_FENCED, STATUS_IO  the device refuses */
 struct chunk_erase {
     struct chunk_id id;
@@ -150,7 +151,7 @@ void chunk_store_erase(struct chunk_store *store, struct chunk_erase *erase);
 /* ---- looking ----------------------------------------------------------------------------------- */
 
 struct chunk_location {
-    char segment[DISK_NAME_BYTES]; /* file name in the disk's directory */
+    char segment[DISK_NAME_BYTES]; /* file name in the disk's directory; empty: nowhere any more */
     uint64_t offset;               /* of the payload */
     uint32_t length;               /* payload bytes */
     enum chunk_state state;

@@ -74,8 +74,10 @@ static uint64_t gain_wanted_bytes(const struct chunk_store *store)
 
 bool cleaner_would_clean(const struct chunk_store *store, const struct segment *segment)
 {
+    uint64_t unused = store->segments.segment_bytes - segment->end;
+
     return !segment->stuck && segment->erasing_bytes == 0 && !eraser_works_in(store, segment) &&
-           segment_reclaimable_bytes(segment) >= gain_wanted_bytes(store);
+           segment_reclaimable_bytes(segment) >= unused + gain_wanted_bytes(store);
 }
 
 /* The segment to clean now, or NULL. */

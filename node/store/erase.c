@@ -32,7 +32,8 @@ void eraser_init(struct chunk_store *store)
         wipe->store = store;
         list_init(&wipe->requests);
         wipe->buffer = aligned_alloc(BLOCK_BYTES, WIPE_PIECE_BYTES);
-        CHECK(wipe->buffer != NULL);
+        wipe->digest = aligned_alloc(_Alignof(struct content_hash), sizeof(*wipe->digest));
+        CHECK(wipe->buffer != NULL && wipe->digest != NULL);
     }
 }
 
@@ -44,6 +45,7 @@ void eraser_deinit(struct chunk_store *store)
             disk_file_close(wipe->verify_file);
         }
         free(wipe->buffer);
+        free(wipe->digest);
     }
 }
 
@@ -163,7 +165,7 @@ static void verify_read(struct disk_io *io)
         wipe_end(wipe, STATUS_IO);
         return;
     }
-    content_hash_update(&wipe->digest, wipe->buffer, wipe->piece_bytes);
+    content_hash_update(wipe->digest, wipe->buffer, wipe->piece_bytes);
     stream_into_buffer(wipe);
     if (!bytes_are_zero(wipe->buffer, wipe->piece_bytes)) {
         report_corrupt(wipe->store, &wipe->id, "wipe_read_back");
@@ -177,7 +179,7 @@ static void verify_read(struct disk_io *io)
 static void verify_next(struct wipe *wipe)
 {
     if (wipe->bytes_done == wipe->bytes) {
-        content_hash_end(&wipe->digest, wipe->item.record.digest);
+        content_hash_end(wipe->digest, wipe->item.record.digest);
         wipe_record_result(wipe);
         return;
     }
@@ -204,7 +206,7 @@ static void wipe_flushed(struct flush_waiter *waiter, enum status status)
         return;
     }
     wipe->bytes_done = 0;
-    content_hash_begin(&wipe->digest);
+    content_hash_begin(wipe->digest);
     verify_next(wipe);
 }
 

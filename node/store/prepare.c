@@ -126,6 +126,13 @@ static void write_ready_header(struct chunk_store *store)
     disk_write(segment->file, &preparer->io, preparer->buffer, BLOCK_BYTES, 0, DISK_IDLE, header_written);
 }
 
+/* Prewriting gives way to everything. Wiping goes on, but for a store that is closed: its header says WIPING, and the next
+ * open begins it again. */
+static bool must_stop(const struct chunk_store *store)
+{
+    return store->fenced || store->closing || (!store->preparer.wiping && !batch_writer_is_idle(store));
+}
+
 static void verify_next(struct chunk_store *store);
 
 static uint32_t piece_bytes(const struct chunk_store *store)
@@ -154,6 +161,10 @@ static void verify_next(struct chunk_store *store)
 {
     struct preparer *preparer = &store->preparer;
 
+    if (must_stop(store)) {
+        prepare_end(store);
+        return;
+    }
     if (preparer->offset == store->segments.segment_bytes) {
         write_ready_header(store);
         return;
@@ -203,12 +214,6 @@ static void zero_written(struct disk_io *io)
         store->preparer.segment->end = store->preparer.offset;
     }
     zero_next(store);
-}
-
-/* Prewriting gives way to everything; wiping only to the end of the store. */
-static bool must_stop(const struct chunk_store *store)
-{
-    return store->fenced || (!store->preparer.wiping && (store->closing || !batch_writer_is_idle(store)));
 }
 
 static void zero_next(struct chunk_store *store)

@@ -1,7 +1,8 @@
 /* store_private.h - what the parts of one chunk store share. Only node/store includes it (and its tests).
  *
  *   chunk_store.c   requests: put, get, and looking; open and close
- *   batch_writer.c  group commit: records -> batches -> flushes -> index -> acknowledgements; the next segment
+ *   batch_writer.c  group commit: records -> batches -> flushes -> index -> acknowledgements
+ *   room.c          where the next batch goes; the next segment
  *   erase.c         wipes of single chunks
  *   clean.c         makes room: finds what still counts in a segment, then hands the segment over for wiping
  *   carry.c         writes again what still counts there
@@ -87,6 +88,7 @@ struct batch_writer {
     bool large_turn; /* fairness between the two kinds of puts */
     bool pumping;
     bool pump_again;
+    bool refused;            /* something queued was answered without having been written */
     struct segment *rolling; /* being made the next open one */
     enum room_level roll_level;
     uint8_t *roll_block;
@@ -106,7 +108,24 @@ void batch_writer_pump(struct chunk_store *store);
 bool batch_writer_is_idle(const struct chunk_store *store);
 /* The disk is fenced: answer everything that has not been started. */
 void batch_writer_refuse_queued(struct chunk_store *store);
-uint64_t batch_payload_offset(const struct batch_header *header, const struct record *record);
+/* There is no room at this level, nor will be: STATUS_FULL to all that wait for it. */
+void batch_writer_refuse_level(struct chunk_store *store, enum room_level level);
+/* When nothing is in flight, what has been settled ends where the next batch goes, also in another segment. */
+void batch_writer_settle_position(struct batch_writer *writer);
+
+/* ---- room.c -------------------------------------------------------------------------------------- */
+
+enum room {
+    ROOM_HERE,
+    ROOM_AFTER_ROLL,
+    ROOM_LATER, /* the next free segment is just being prewritten; whoever does that gives it up at once */
+    ROOM_NONE,
+};
+
+/* Where a batch of `bytes` can go. */
+enum room room_find(struct chunk_store *store, enum room_level level, size_t bytes);
+/* Do what it takes when it is not ROOM_HERE: roll, wait for cleaning, or refuse. True: the queues changed, look again. */
+bool room_make(struct chunk_store *store, enum room room, enum room_level level);
 
 /* ---- erase.c ------------------------------------------------------------------------------------- */
 
@@ -135,7 +154,7 @@ struct wipe {
     struct disk_io io;
     struct flush_waiter flush;
     struct disk_file *verify_file;
-    struct content_hash digest; /* of what was read back */
+    struct content_hash *digest; /* of what was read back */
 };
 
 struct eraser {
@@ -188,7 +207,7 @@ void cleaner_deinit(struct chunk_store *store);
 void cleaner_consider(struct chunk_store *store);
 /* True while cleaning or wiping is under way, or could be started, that will give room back. */
 bool cleaner_can_help(struct chunk_store *store);
-/* Worth cleaning, if only it were full. */
+/* Worth cleaning, if only it were full: what has been written to it is mostly dead. */
 bool cleaner_would_clean(const struct chunk_store *store, const struct segment *segment);
 void cleaner_read_ended(struct chunk_store *store, const struct segment *segment);
 /* For carry.c: */

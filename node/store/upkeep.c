@@ -115,7 +115,9 @@ void store_fence(struct chunk_store *store, enum status status, const char *what
     id_to_hex(store->superblock.state.store.bytes, hex);
     log_event(LOG_ERROR, "store_fenced", "store=%s what=%s status=%s", hex, what, status_name(status));
     store->fenced = true;
-    loop_timer_stop(store->loop, &store->upkeep_timer);
+    if (!store->closing) { /* Closing has that timer for itself. */
+        loop_timer_stop(store->loop, &store->upkeep_timer);
+    }
     eraser_refuse_waiting(store);
 }
 

@@ -111,6 +111,35 @@ Test(chunk_store, large_chunks_share_a_flush)
     cr_assert_lt(sim_disk_io_count(world.disk, DISK_FLUSH) - flushes, 5);
 }
 
+Test(chunk_store, a_small_put_gets_through_between_large_ones)
+{
+    struct probe *large[8];
+    struct probe *small = probe_new(500);
+    uint32_t next = 0;
+    for (unsigned i = 0; i < ARRAY_LENGTH(large); i++) {
+        large[i] = probe_new(next++);
+        put_start_of(&world, large[i], KIB(80));
+    }
+    put_start_of(&world, small, 100);
+    while (!small->done && next < 200) {
+        cr_assert(sim_loop_step(world.sim));
+        for (unsigned i = 0; i < ARRAY_LENGTH(large); i++) {
+            if (large[i]->done) {
+                probe_free(large[i]);
+                large[i] = probe_new(next++);
+                put_start_of(&world, large[i], KIB(80));
+            }
+        }
+    }
+    cr_assert(small->done);
+    cr_assert_lt(next, 60);
+    for (unsigned i = 0; i < ARRAY_LENGTH(large); i++) {
+        cr_assert_eq(probe_wait(&world, large[i]), STATUS_OK);
+        probe_free(large[i]);
+    }
+    probe_free(small);
+}
+
 Test(chunk_store, the_same_put_again_is_acknowledged_and_another_chunk_of_that_id_is_refused)
 {
     cr_assert_eq(world_put(&world, 1, 5000), STATUS_OK);
@@ -452,6 +481,27 @@ Test(chunk_store, erases_go_on_for_ever_on_a_full_disk)
     world_audit(&world);
 }
 
+Test(chunk_store, everybody_who_waits_is_answered_on_a_full_disk)
+{
+    struct probe *puts[3];
+    struct probe *erase = probe_new(5000);
+    for (uint32_t i = 0; world_put(&world, i, MIB(2)) == STATUS_OK; i++) {
+        cr_assert_lt(i, 1000);
+    }
+    for (unsigned i = 0; i < ARRAY_LENGTH(puts); i++) {
+        puts[i] = probe_new(5000);
+        put_start_of(&world, puts[i], MIB(3));
+    }
+    erase_start_of(&world, erase);
+    for (unsigned i = 0; i < ARRAY_LENGTH(puts); i++) {
+        enum status status = probe_wait(&world, puts[i]);
+        cr_assert(status == STATUS_FULL || status == STATUS_GONE);
+        probe_free(puts[i]);
+    }
+    cr_assert_eq(probe_wait(&world, erase), STATUS_NOT_FOUND);
+    probe_free(erase);
+}
+
 Test(chunk_store, a_file_system_without_room_is_a_full_store)
 {
     sim_disk_limit_bytes(world.disk, SUPERBLOCK_BYTES + 4 * STORE_SEGMENT_BYTES_MIN);
@@ -687,6 +737,32 @@ Test(chunk_store, a_failed_write_fences_and_reads_go_on)
     cr_assert_eq(world_get(&world, 1, 5000), STATUS_OK);
     sim_disk_fail_after(world.disk, 0, STATUS_OK);
     cr_assert_eq(world_put(&world, 3, 5000), STATUS_FENCED);
+}
+
+Test(chunk_store, a_fenced_store_answers_everybody_and_can_be_closed)
+{
+    struct probe *probes[24];
+    cr_assert_eq(world_put(&world, 1000, 5000), STATUS_OK);
+    sim_disk_fail_kinds(world.disk, 1u << DISK_WRITE);
+    sim_disk_fail_after(world.disk, 3, STATUS_IO);
+    for (uint32_t i = 0; i < ARRAY_LENGTH(probes); i++) {
+        probes[i] = probe_new(i / 2);
+        if (i % 5 == 4) {
+            erase_start_of(&world, probes[i]);
+        } else {
+            put_start_of(&world, probes[i], 1000 + i / 2 * 20000);
+        }
+    }
+    for (uint32_t i = 0; i < ARRAY_LENGTH(probes); i++) {
+        (void)probe_wait(&world, probes[i]);
+        cr_assert_eq(probes[i]->done_count, 1);
+        probe_free(probes[i]);
+    }
+    cr_assert(world_stats(&world).fenced);
+    world_close_store(&world);
+    sim_disk_fail_after(world.disk, 0, STATUS_OK);
+    cr_assert_eq(world_open_store(&world), STATUS_OK);
+    cr_assert_eq(world_get(&world, 1000, 5000), STATUS_OK);
 }
 
 Test(chunk_store, a_failed_flush_is_never_retried)

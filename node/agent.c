@@ -18,7 +18,8 @@
 struct agent_disk {
     struct agent *agent;
     struct chunk_host_disk *disk;
-    struct host_stats stats;
+    struct host_stats stats;             /* the job: another thread's while it is under way */
+    struct chunk_store_stats last_stats; /* what it brought last */
     struct wiper *wiper;
     struct orphans *orphans;
     uint64_t no_wipes_until_ns;
@@ -228,7 +229,7 @@ static void disk_wiped(void *user, struct chunk_host_disk *host_disk, uint32_t f
         }
         if (agent->registered && chunk_host_disk_state(host_disk) == TRILITH__DISK_STATE__DISK_CATCHING_UP) {
             chunk_host_disk_set_state(host_disk, TRILITH__DISK_STATE__DISK_SERVING);
-            chunk_host_disk_follow(host_disk, &disk->stats.stats);
+            chunk_host_disk_follow(host_disk, &disk->last_stats);
             tell_when_serving(agent);
         }
     }
@@ -250,7 +251,7 @@ static void wipes_take_up(struct agent *agent, const uint32_t *disk_ids, size_t 
 
 static void report_fill(const struct agent_disk *disk, Trilith__DiskReport *report)
 {
-    const struct chunk_store_stats *stats = &disk->stats.stats;
+    const struct chunk_store_stats *stats = &disk->last_stats;
     trilith__disk_report__init(report);
     report->uuid.data = disk->disk->uuid.bytes;
     report->uuid.len = sizeof(disk->disk->uuid.bytes);
@@ -404,7 +405,8 @@ static void stats_collected(struct host_job *job)
 {
     struct agent_disk *disk = CONTAINER_OF(job, struct agent_disk, stats.job);
     struct agent *agent = disk->agent;
-    chunk_host_disk_follow(disk->disk, &disk->stats.stats);
+    disk->last_stats = disk->stats.stats;
+    chunk_host_disk_follow(disk->disk, &disk->last_stats);
     agent->collecting--;
     if (agent->collecting > 0 || agent->stopped) {
         return;

@@ -3,7 +3,8 @@
  *   REGISTERING ──reply──> UP: a heartbeat every quarter of a lease ──lease over, or not known any more──> REGISTERING
  *
  * After every registration each disk first catches up on the erasures it missed (DISK_CATCHING_UP: it serves nothing),
- * then serves. The lease counts from the moment in which the request was *sent*, so it ends here no later than the
+ * then serves. That a disk serves does not say that everything was wiped: when the device refused a wipe, the disk
+ * serves all the same, the erasure stays open at the service, and the wipe is tried again. The lease counts from the moment in which the request was *sent*, so it ends here no later than the
  * leader believes; without one no disk of this node takes puts. While the metadata service is away the agent keeps
  * trying, with growing pauses. One per process, on its first reactor; maps reach the others through `map_changed`.
  *

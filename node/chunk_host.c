@@ -239,9 +239,9 @@ void chunk_host_locate(struct chunk_host_disk *disk, struct host_locate *locate,
 static void list_work(struct host_job *job)
 {
     struct host_list *list = CONTAINER_OF(job, struct host_list, job);
-    list->count =
-        chunk_store_list(job->disk->store, list->from_start ? NULL : &list->after, list->headers, CHUNK_HOST_LIST_MAX);
-    job_finish_later(job, STATUS_OK);
+    list->count = 0;
+    job_finish_later(job, chunk_store_list(job->disk->store, list->from_start ? NULL : &list->after, list->headers,
+                                           CHUNK_HOST_LIST_MAX, &list->count));
 }
 
 void chunk_host_list(struct chunk_host_disk *disk, struct host_list *list, struct loop *home,

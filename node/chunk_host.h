@@ -110,7 +110,7 @@ void chunk_host_locate(struct chunk_host_disk *disk, struct host_locate *locate,
                        void (*done)(struct host_job *job));
 
 /* Headers of live chunks above `after` (with `from_start`: from the first), in id order; fewer than
- * CHUNK_HOST_LIST_MAX means the end. */
+ * CHUNK_HOST_LIST_MAX means the end. Any status but STATUS_OK says nothing about what is there. */
 struct host_list {
     struct host_job job;
     bool from_start;

@@ -155,6 +155,9 @@ void object_get_close(struct object_get *get)
     }
     for (unsigned i = 0; i < WINDOWS; i++) {
         struct get_window *window = &get->windows[i];
+        if (window->stage != WINDOW_FREE) {
+            gateway_sealer_forget(get->gateway, &get->refs[window->chunk].id);
+        }
         if (window->stage == WINDOW_FETCHING) {
             /* Its slab is released when the fetch has ended. To break it off would break the connection for others. */
             if (get->gateway->stopped) {

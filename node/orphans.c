@@ -157,6 +157,10 @@ static void page_listed(struct host_job *job)
     if (orphans->stopped) {
         return;
     }
+    if (job->status != STATUS_OK) {
+        wake_after(orphans, RETRY_NS); /* The same page again. */
+        return;
+    }
     orphans->last_page = orphans->list.count < CHUNK_HOST_LIST_MAX;
     page_ask(orphans);
 }

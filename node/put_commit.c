@@ -147,6 +147,7 @@ static bool commit_outcome_is_unknown(const struct rpc_call *call)
     case STATUS_CORRUPT:
     case STATUS_IO:
         return true;
+    case STATUS_BUSY:
     case STATUS_UNAVAILABLE: /* said by the service: not carried out; else the connection broke */
         return call->reply == NULL;
     default:
@@ -210,7 +211,8 @@ static void commit_send(struct object_put *put)
     struct key *meta_key = key_take(gateway->keys);
     if (meta_key == NULL) {
         put->committing = false;
-        object_put_fail(put, STATUS_UNAVAILABLE);
+        put->keep_chunks = put->commit_unknown;
+        object_put_fail(put, put->keep_chunks ? STATUS_TIMEOUT : STATUS_UNAVAILABLE);
         return;
     }
     derive_meta_key(put->object_key, meta_key);

@@ -282,7 +282,7 @@ static void settle(struct chunk_store *store)
     for (struct list_link *link; (link = list_take_first(&failed)) != NULL;) {
         batch_answer(store, LIST_ENTRY(link, struct batch, link), STATUS_IO);
     }
-    if (bytes > 0) {
+    if (bytes > 0 && status == STATUS_OK) {
         upkeep_after_batches(store, bytes);
     }
     puts_retry_parked(store);

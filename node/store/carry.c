@@ -151,6 +151,10 @@ static void carry_continue(struct chunk_store *store)
     cleaner->stage = CLEAN_MOVING;
     while (!cleaner->walk_ended && record_next(&cleaner->cursor, &record) == STATUS_OK) {
         enum carry carry = carry_record(store, &record);
+        if (cleaner->index_failed) {
+            cleaner_give_up(store, "index_read");
+            return;
+        }
         if (carry == CARRY_ALONE) {
             round_start(store);
             return;

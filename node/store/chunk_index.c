@@ -233,8 +233,11 @@ enum status chunk_index_clear(struct chunk_index *index)
             deleted++;
         }
         more = deleted > 0;
+        status = kv_iterator_status(iterator);
         kv_iterator_close(iterator);
-        status = kv_write(index->kv, index->batch);
+        if (status == STATUS_OK) {
+            status = kv_write(index->kv, index->batch);
+        }
         kv_batch_clear(index->batch);
     }
     for (uint32_t i = 0; i < index->segments->count; i++) {
@@ -449,29 +452,38 @@ static bool iterator_id(struct kv_iterator *iterator, char kind, struct chunk_id
     return true;
 }
 
-bool chunk_index_next_erasing(struct chunk_index *index, const struct chunk_id *after, struct chunk_id *id)
+enum status chunk_index_next_erasing(struct chunk_index *index, const struct chunk_id *after, struct chunk_id *id)
 {
     struct kv_iterator *iterator = iterator_after(index, 'e', after);
     bool found = iterator_id(iterator, 'e', id);
+    enum status status = kv_iterator_status(iterator);
 
     kv_iterator_close(iterator);
-    return found;
+    if (status != STATUS_OK) {
+        return STATUS_IO;
+    }
+    return found ? STATUS_OK : STATUS_NOT_FOUND;
 }
 
-size_t chunk_index_list(struct chunk_index *index, const struct chunk_id *after, struct chunk_header *headers,
-                        size_t max)
+enum status chunk_index_list(struct chunk_index *index, const struct chunk_id *after, struct chunk_header *headers,
+                             size_t max, size_t *count)
 {
     struct kv_iterator *iterator = iterator_after(index, 'c', after);
     struct chunk_entry entry;
     struct chunk_id id;
-    size_t count = 0;
+    size_t found = 0;
 
-    for (; count < max && iterator_id(iterator, 'c', &id); kv_iterator_next(iterator)) {
+    for (; found < max && iterator_id(iterator, 'c', &id); kv_iterator_next(iterator)) {
         struct kv_slice value = kv_iterator_value(iterator);
         if (entry_decode(value.data, value.bytes, &id, &entry) == STATUS_OK && entry.state == CHUNK_LIVE) {
-            headers[count++] = entry.header;
+            headers[found++] = entry.header;
         }
     }
+    enum status status = kv_iterator_status(iterator);
     kv_iterator_close(iterator);
-    return count;
+    if (status != STATUS_OK) {
+        return STATUS_IO;
+    }
+    *count = found;
+    return STATUS_OK;
 }

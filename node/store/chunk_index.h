@@ -74,11 +74,13 @@ MUST_USE enum status chunk_index_apply(struct chunk_index *index, struct segment
 /* Write the open kv batch with the counters that changed and, unless NULL, the position. STATUS_OK or STATUS_IO. */
 MUST_USE enum status chunk_index_write(struct chunk_index *index, const struct log_position *position);
 
-/* The first id above `after` (NULL: from the start) whose erasure is under way. False: no more. */
-bool chunk_index_next_erasing(struct chunk_index *index, const struct chunk_id *after, struct chunk_id *id);
+/* The first id above `after` (NULL: from the start) whose erasure is under way. STATUS_OK; STATUS_NOT_FOUND: no more;
+ * STATUS_IO: there may be more. */
+MUST_USE enum status chunk_index_next_erasing(struct chunk_index *index, const struct chunk_id *after,
+                                              struct chunk_id *id);
 
 /* See chunk_store_list(). */
-size_t chunk_index_list(struct chunk_index *index, const struct chunk_id *after, struct chunk_header *headers,
-                        size_t max);
+MUST_USE enum status chunk_index_list(struct chunk_index *index, const struct chunk_id *after,
+                                      struct chunk_header *headers, size_t max, size_t *count);
 
 #endif

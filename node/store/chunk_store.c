@@ -350,10 +350,16 @@ enum status chunk_store_locate(struct chunk_store *store, const struct chunk_id 
     return STATUS_OK;
 }
 
-size_t chunk_store_list(struct chunk_store *store, const struct chunk_id *after, struct chunk_header *headers,
-                        size_t max)
+enum status chunk_store_list(struct chunk_store *store, const struct chunk_id *after, struct chunk_header *headers,
+                             size_t max, size_t *count)
 {
-    return chunk_index_list(&store->index, after, headers, max);
+    enum status status = chunk_index_list(&store->index, after, headers, max, count);
+
+    if (status != STATUS_OK && !store->list_failed) {
+        store->list_failed = true;
+        log_event(LOG_ERROR, "chunk_list_failed", "reason=%s", status_name(status));
+    }
+    return status;
 }
 
 static void count_segment(const struct chunk_store *store, const struct segment *segment,

@@ -130,6 +130,7 @@ void chunk_store_get(struct chunk_store *store, struct chunk_get *get);
  *   STATUS_OK         wiped; overwritten_bytes says how much (0: wiped earlier)
  *   STATUS_NOT_FOUND  never held; the tombstone is durable
  *   STATUS_CORRUPT    the read-back differs from what was written: not wiped, will be tried again at the next call
+ *                     or an older copy stands where it can't be wiped (damage, a refused wipe): nothing was done
  *   STATUS_FULL      tombstones alone fill the disk: not even the reserve has room
  *   STATUS_FENCED, STATUS_IO  the device refuses */
 struct chunk_erase {
@@ -163,9 +164,10 @@ MUST_USE enum status chunk_store_locate(struct chunk_store *store, const struct 
                                         struct chunk_location *location);
 
 /* Walk live chunks in id order, from the first id above `after` (NULL: from the start): up to `max` headers into
- * `headers`. Returns how many; fewer than `max` means the end. */
-size_t chunk_store_list(struct chunk_store *store, const struct chunk_id *after, struct chunk_header *headers,
-                        size_t max);
+ * `headers`, and into `*count` how many; fewer than `max` means the end. STATUS_OK; STATUS_IO: the index can't be
+ * walked, nothing is said about what is there, `*count` is untouched. */
+MUST_USE enum status chunk_store_list(struct chunk_store *store, const struct chunk_id *after,
+                                      struct chunk_header *headers, size_t max, size_t *count);
 
 struct chunk_store_stats {
     struct uuid store_uuid;

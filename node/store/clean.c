@@ -6,7 +6,9 @@
  *                                       next round        have ended
  *
  * A segment is moved whole or not at all: the first pass only reads. If something that counts can't be read, the
- * segment is `stuck`: it stays as it is until the next open, or until the damaged chunk is erased.
+ * segment is `stuck`: it stays as it is until the next open, or until a chunk in it is erased: it may be that one.
+ * A chunk is not moved while an older copy of it stands, because its entry remembers only one: the segment is `held`
+ * by the older one, and its turn comes when that has been wiped.
  * What counts is what the index says: a record counts when the entry of its chunk has the lsn of its batch. What
  * is written for it, carry.c says.
  * When all counters of the segment are zero, nothing can be lost. The index is then flushed before the first zero is
@@ -56,9 +58,10 @@ static bool room_for_live(const struct chunk_store *store, const struct segment 
 static bool can_be_cleaned(const struct chunk_store *store, const struct segment *segment)
 {
     /* Not where the index ends: recovery starts from there. */
-    return segment->state == SEGMENT_FULL && !segment->stuck && segment->erasing_bytes == 0 &&
-           segment->pending_bytes == 0 && segment->number != store->writer.settled.segment &&
-           !eraser_works_in(store, segment) && room_for_live(store, segment);
+    return segment->state == SEGMENT_FULL && !segment->stuck && segment->held_by == NULL &&
+           segment->erasing_bytes == 0 && segment->pending_bytes == 0 &&
+           segment->number != store->writer.settled.segment && !eraser_works_in(store, segment) &&
+           room_for_live(store, segment);
 }
 
 /* What cleaning must gain at least. More than the longest batch: that much may stay unused at the end of a segment, and
@@ -119,15 +122,13 @@ static void walk_from(struct chunk_store *store, uint64_t offset);
 static void cleaner_walk_ended(struct chunk_store *store);
 
 /* Stop without a result. The segment stays FULL. */
-void cleaner_give_up(struct chunk_store *store, const char *why)
+static void clean_stop(struct chunk_store *store)
 {
     struct cleaner *cleaner = &store->cleaner;
 
-    if (!store->fenced && !store->closing) {
-        cleaner->victim->stuck = true;
-        log_event(LOG_WARNING, "segment_stuck", "segment=%u why=%s live=%llu", cleaner->victim->number, why,
-                  (unsigned long long)cleaner->victim->live_bytes);
-    }
+    CHECK(cleaner->moves_left == 0);
+    cleaner->moves_count = 0; /* What was gathered and not handed over: it is not going to move. */
+    cleaner->gathered_bytes = 0;
     segment_set_state(cleaner->victim, SEGMENT_FULL);
     cleaner->stage = CLEAN_IDLE;
     cleaner->victim = NULL;
@@ -135,6 +136,28 @@ void cleaner_give_up(struct chunk_store *store, const char *why)
     cleaner_consider(store);
     batch_writer_pump(store);
     store_close_continue(store);
+}
+
+void cleaner_give_up(struct chunk_store *store, const char *why)
+{
+    struct segment *victim = store->cleaner.victim;
+
+    if (!store->fenced && !store->closing) {
+        victim->stuck = true;
+        log_event(LOG_WARNING, "segment_stuck", "segment=%u why=%s live=%llu", victim->number, why,
+                  (unsigned long long)victim->live_bytes);
+    }
+    clean_stop(store);
+}
+
+/* A chunk in the victim has an older copy in `older`: that one first. */
+static void cleaner_hold(struct chunk_store *store, struct segment *older)
+{
+    struct segment *victim = store->cleaner.victim;
+
+    victim->held_by = older;
+    log_event(LOG_INFO, "segment_held", "segment=%u why=older_copy_stands by=%u", victim->number, older->number);
+    clean_stop(store);
 }
 
 /* Nothing counts any more in the victim: as soon as nobody reads there, it can be wiped. */
@@ -189,15 +212,20 @@ void cleaner_pass_end(struct chunk_store *store)
     clean_end(store);
 }
 
-/* Whether the record counts, and what the index has. */
 bool cleaner_record_counts(struct chunk_store *store, const struct record *record, struct chunk_entry *entry)
 {
-    return chunk_index_get(&store->index, &record->chunk.id, entry) == STATUS_OK &&
-           entry->lsn == store->cleaner.reader.header.lsn && entry->record_segment == store->cleaner.victim->number;
+    enum status status = chunk_index_get(&store->index, &record->chunk.id, entry);
+
+    if (status == STATUS_IO) {
+        store->cleaner.index_failed = true;
+    }
+    return status == STATUS_OK && entry->lsn == store->cleaner.reader.header.lsn &&
+           entry->record_segment == store->cleaner.victim->number;
 }
 
-/* Whether the batch just read has payload that counts; `*bytes` of it. */
-static bool batch_has_live_payload(struct chunk_store *store, uint64_t *bytes)
+/* Whether the batch just read has payload that counts; `*bytes` of it. `*older` is a segment in which an older copy of
+ * such a chunk still stands, or NULL. */
+static bool batch_has_live_payload(struct chunk_store *store, uint64_t *bytes, struct segment **older)
 {
     struct batch_reader *reader = &store->cleaner.reader;
     struct record_cursor cursor = record_cursor_of(&reader->header, reader->area);
@@ -205,9 +233,12 @@ static bool batch_has_live_payload(struct chunk_store *store, uint64_t *bytes)
     struct record record;
 
     *bytes = 0;
+    *older = NULL;
     while (record_next(&cursor, &record) == STATUS_OK) {
         if (record.payload_blocks > 0 && cleaner_record_counts(store, &record, &entry) && entry.state == CHUNK_LIVE) {
             *bytes += (uint64_t)record.payload_blocks * BLOCK_BYTES;
+            struct segment *previous = segment_of_old_copy(&store->segments, &entry.previous);
+            *older = previous != NULL && previous != store->cleaner.victim ? previous : *older;
         }
     }
     return *bytes > 0;
@@ -260,8 +291,8 @@ static void payload_done(struct batch_reader *reader, enum status status)
         cleaner_give_up(store, "stopped");
         return;
     }
-    if (status == STATUS_IO || (status == STATUS_CORRUPT && !live_payload_is_good(store))) {
-        cleaner_give_up(store, status_name(status));
+    if (status == STATUS_IO || (status == STATUS_CORRUPT && !live_payload_is_good(store)) || cleaner->index_failed) {
+        cleaner_give_up(store, cleaner->index_failed ? "index_read" : status_name(status));
         return;
     }
     if (!cleaner->moving) {
@@ -275,6 +306,7 @@ static void header_done(struct batch_reader *reader, enum status status)
 {
     struct chunk_store *store = CONTAINER_OF(reader, struct chunk_store, cleaner.reader);
     struct cleaner *cleaner = &store->cleaner;
+    struct segment *older;
     uint64_t live_bytes;
 
     if (cleaner_must_stop(store) || status == STATUS_IO) {
@@ -290,7 +322,16 @@ static void header_done(struct batch_reader *reader, enum status status)
         cleaner_walk_ended(store);
         return;
     }
-    if (batch_has_live_payload(store, &live_bytes)) {
+    bool has_live_payload = batch_has_live_payload(store, &live_bytes, &older);
+    if (cleaner->index_failed) {
+        cleaner_give_up(store, "index_read");
+        return;
+    }
+    if (older != NULL && !cleaner->moving) {
+        cleaner_hold(store, older);
+        return;
+    }
+    if (has_live_payload) {
         cleaner->live_bytes_seen += cleaner->moving ? 0 : live_bytes;
         batch_read_payload(reader, payload_done);
         return;
@@ -340,6 +381,7 @@ void cleaner_consider(struct chunk_store *store)
     cleaner->victim = victim;
     cleaner->stage = CLEAN_CHECKING;
     cleaner->moving = false;
+    cleaner->index_failed = false;
     cleaner->live_bytes_seen = 0;
     cleaner->moves_count = 0;
     cleaner->gathered_bytes = 0;

@@ -12,7 +12,8 @@
  * serves nothing, its space is not reused, and the next call tries again.
  *
  * Cleaning copies chunks. While it is at work on the segment that holds the chunk, or held it before a move and is
- * not wiped yet, the erase is parked: when it runs there is one copy on this disk. */
+ * not wiped yet, the erase is parked: when it runs there is one copy on this disk. Where that can't be awaited (the
+ * older segment is damaged, or the device refused to wipe it), the erase is refused: STATUS_CORRUPT, nothing done. */
 #include "node/store/store_private.h"
 
 #include "base/log.h"
@@ -99,12 +100,12 @@ static void wipe_end(struct wipe *wipe, enum status status)
     wipe->stage = WIPE_FREE;
     store->eraser.active--;
 
-    struct list_link *next = list_take_first(&store->eraser.waiting);
-    if (next != NULL) {
+    /* More than one: what was waiting may be answered, or parked, without taking the place. */
+    for (struct list_link *next;
+         store->eraser.active < WIPES_MAX && (next = list_take_first(&store->eraser.waiting)) != NULL;) {
         erase_start(store, LIST_ENTRY(next, struct chunk_erase, link));
-    } else {
-        resume_next(store);
     }
+    resume_next(store);
     carry_wipe_ended(store);
     eraser_retry_parked(store);
     cleaner_consider(store);
@@ -151,6 +152,8 @@ static void result_durable(struct log_item *item, enum status status)
 
     if (status == STATUS_OK) {
         wipe->store->wiped++;
+        /* This may have been the damage that cleaning met there. */
+        wipe->store->segments.segments[wipe->place.segment].stuck = false;
     }
     wipe_end(wipe, status);
 }
@@ -366,7 +369,7 @@ enum erase_turn { ERASE_NOW, ERASE_PARK, ERASE_REFUSE };
 static enum erase_turn turn_of_entry(const struct chunk_store *store, const struct chunk_entry *entry)
 {
     const struct segment *place = segment_of_place(&store->segments, &entry->place);
-    const struct segment *previous = segment_of_place(&store->segments, &entry->previous);
+    const struct segment *previous = segment_of_old_copy(&store->segments, &entry->previous);
 
     if (!place_is_valid(store, entry)) {
         return ERASE_REFUSE; /* The index names a place that can't be: nothing to overwrite could be proven. */
@@ -375,7 +378,7 @@ static enum erase_turn turn_of_entry(const struct chunk_store *store, const stru
         return ERASE_PARK;
     }
     if (entry->state == CHUNK_LIVE && previous != NULL) {
-        return previous->stuck || previous->state == SEGMENT_RETIRED ? ERASE_REFUSE : ERASE_PARK;
+        return segment_is_blocked(previous) ? ERASE_REFUSE : ERASE_PARK;
     }
     return ERASE_NOW;
 }
@@ -469,8 +472,17 @@ static void resume_next(struct chunk_store *store)
     struct chunk_id id;
 
     while (eraser->resuming && !store->closing && !store->fenced && eraser->active < WIPES_MAX) {
-        eraser->resuming =
+        enum status status =
             chunk_index_next_erasing(&store->index, eraser->resume_started ? &eraser->resume_after : NULL, &id);
+        if (status == STATUS_IO) {
+            /* Not the end: the next wipe that ends, or the next open, goes on from here. */
+            if (!eraser->resume_failed) {
+                log_event(LOG_ERROR, "erase_resume_failed", "reason=%s", status_name(status));
+            }
+            eraser->resume_failed = true;
+            return;
+        }
+        eraser->resuming = status == STATUS_OK;
         if (!eraser->resuming) {
             return;
         }

@@ -80,6 +80,7 @@ static void header_flushed(struct flush_waiter *waiter, enum status status)
         return;
     }
     segment_set_state(store->preparer.segment, SEGMENT_READY);
+    segment_release_held(store->preparer.segment);
     prepare_end(store);
 }
 

@@ -51,6 +51,28 @@ static struct segment *segment_from_lsn(struct recovery *recovery, uint64_t lsn)
     return first;
 }
 
+static void entered_flushed(struct disk_io *io)
+{
+    struct recovery *recovery = CONTAINER_OF(io, struct recovery, io);
+
+    if (io->status != STATUS_OK) {
+        recovery_fail(recovery, STATUS_IO);
+        return;
+    }
+    walk(recovery);
+}
+
+/* Walk what is in recovery->segment from `at` on. What is read there is acknowledged from then on, and enters the index:
+ * after a process that ended before its flush it may stand in memory only, so that is made up for first. */
+static void walk_flushed(struct recovery *recovery)
+{
+    if (recovery->was_clean) {
+        walk(recovery);
+        return;
+    }
+    disk_flush(recovery->segment->file, &recovery->io, entered_flushed);
+}
+
 static void walk_enter(struct recovery *recovery, struct segment *segment)
 {
     recovery->segment = segment;
@@ -63,7 +85,7 @@ static void walk_enter(struct recovery *recovery, struct segment *segment)
         .previous_crc = 0,
     };
     batch_reader_restart(reader_of(recovery));
-    walk(recovery);
+    walk_flushed(recovery);
 }
 
 /* ---- a good batch -------------------------------------------------------------------------------- */
@@ -390,7 +412,7 @@ void replay_start(struct recovery *recovery)
     recovery->known_durable = recovery->store->superblock.state.durable_lsn;
     if (recovery->segment != NULL) {
         know_durable(recovery, recovery->at.next_lsn - 1);
-        walk(recovery);
+        walk_flushed(recovery);
         return;
     }
     struct segment *first = segment_from_lsn(recovery, 0);

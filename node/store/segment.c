@@ -106,6 +106,38 @@ struct segment *segment_of_place(const struct segment_table *table, const struct
     return same_use ? segment : NULL;
 }
 
+struct segment *segment_of_old_copy(const struct segment_table *table, const struct chunk_place *place)
+{
+    if (place->generation == 0 || place->segment >= table->count) {
+        return NULL;
+    }
+    struct segment *segment = &table->segments[place->segment];
+    bool may_hold = segment_is_in_use(segment) || segment->state == SEGMENT_WIPING || segment->state == SEGMENT_RETIRED;
+    return may_hold && segment->header.generation == place->generation ? segment : NULL;
+}
+
+void segment_release_held(struct segment *segment)
+{
+    for (uint32_t i = 0; i < segment->table->count; i++) {
+        if (segment->table->segments[i].held_by == segment) {
+            segment->table->segments[i].held_by = NULL;
+        }
+    }
+}
+
+bool segment_is_blocked(const struct segment *segment)
+{
+    /* Chunks move into newer segments only, so each one is held by an older one; an index that lies about that may not
+     * make us run in circles. */
+    uint32_t left = segment->table->count;
+    for (; segment != NULL && left > 0; segment = segment->held_by, left--) {
+        if (segment->stuck || segment->state == SEGMENT_RETIRED) {
+            return true;
+        }
+    }
+    return false;
+}
+
 uint32_t segments_free(const struct segment_table *table)
 {
     return table->free_allocated + table->allocatable;

@@ -67,7 +67,8 @@ struct segment {
     uint32_t live_chunks;
     uint32_t tombstones;      /* ERASED and TOMBSTONE records here that still count */
     bool moved_out;           /* holds payload whose chunk lives elsewhere now: cleaning must go on with it first */
-    bool stuck;               /* cleaning met something it could not move; not tried again before the next open */
+    bool stuck;               /* cleaning met damage; not tried again before the next open, or an erase in here */
+    struct segment *held_by;  /* has the older copy of a chunk in here: not cleaned before that one is wiped */
     bool busy;                /* being prewritten: not for anybody else */
     uint32_t readers;         /* reads in flight */
     struct list_link touched; /* in table->touched while the index does not have the counters */
@@ -109,6 +110,16 @@ uint64_t segment_reclaimable_bytes(const struct segment *segment);
 
 /* Whether `place` names what is in its segment now: same use of the file, inside it, and records there count. */
 struct segment *segment_of_place(const struct segment_table *table, const struct chunk_place *place);
+
+/* The segment in which the copy at `place` may still stand, although its records need not count: also one whose wipe is
+ * not over, or was refused by the device. */
+struct segment *segment_of_old_copy(const struct segment_table *table, const struct chunk_place *place);
+
+/* The segment has been wiped: those that it held are free to be cleaned. */
+void segment_release_held(struct segment *segment);
+
+/* What is in it can't be expected to go before the next open: damage, or a refused wipe, here or in what holds it. */
+bool segment_is_blocked(const struct segment *segment);
 
 /* Free segments, allocated or not. */
 uint32_t segments_free(const struct segment_table *table);

@@ -165,6 +165,7 @@ struct eraser {
     struct chunk_id resume_after;
     bool resume_started;
     bool resuming;
+    bool resume_failed; /* the index could not be walked; logged */
 };
 
 void eraser_init(struct chunk_store *store);
@@ -195,6 +196,7 @@ struct cleaner {
     struct log_item moves[MOVES_MAX];
     uint8_t move_seals[MOVES_MAX][UNIT_SEAL_BYTES];
     unsigned moves_count;
+    bool index_failed;   /* the index could not say whether a record counts */
     unsigned moves_left; /* of a round on its way: not yet durable */
     enum status moves_status;
     uint8_t *gathered; /* payload of small records */
@@ -215,6 +217,7 @@ void cleaner_give_up(struct chunk_store *store, const char *why);
 void cleaner_walk_behind(struct chunk_store *store);
 void cleaner_pass_end(struct chunk_store *store);
 bool cleaner_must_stop(const struct chunk_store *store);
+/* Whether the record counts, and what the index has. When the index can't say, `index_failed` is set. */
 bool cleaner_record_counts(struct chunk_store *store, const struct record *record, struct chunk_entry *entry);
 
 /* ---- carry.c ------------------------------------------------------------------------------------- */
@@ -270,7 +273,7 @@ void upkeep_timer_fired(struct loop_timer *timer);
 enum status index_flush(struct chunk_store *store);
 /* The disk failed: from now on it only serves reads. Logs once. */
 void store_fence(struct chunk_store *store, enum status status, const char *what);
-/* Go on closing when nothing of our own is at work any more. */
+/* Go on closing when nothing of our own is at work any more. Never frees the store inside the call. */
 void store_close_continue(struct chunk_store *store);
 
 /* ---- recover.c ----------------------------------------------------------------------------------- */
@@ -304,8 +307,10 @@ struct chunk_store {
     struct recovery *recovery; /* while opening */
     bool fenced;
     bool closing;
+    bool close_decided; /* nothing is at work any more: the last superblock is on its way, or the end is */
     void (*closed)(void *user);
     void *closed_user;
+    bool list_failed; /* logged */
     uint64_t corrupt_found;
     uint64_t wiped;
     uint64_t batches;

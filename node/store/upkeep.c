@@ -58,6 +58,9 @@ enum status index_flush(struct chunk_store *store)
 {
     enum status status = STATUS_OK;
 
+    if (store->fenced) {
+        return STATUS_FENCED; /* The index may lack records that the position is past. */
+    }
     if (store->writer.settled.offset != 0) {
         status = chunk_index_write(&store->index, &store->writer.settled);
     }
@@ -132,24 +135,37 @@ static void close_end(struct chunk_store *store)
     closed(user);
 }
 
+static void close_fired(struct loop_timer *timer)
+{
+    close_end(CONTAINER_OF(timer, struct chunk_store, upkeep_timer));
+}
+
+/* The end comes from the loop: callers up the stack still use the store. */
+static void close_end_later(struct chunk_store *store)
+{
+    store->upkeep_timer.fire = close_fired;
+    loop_timer_start(store->loop, &store->upkeep_timer, loop_now_ns(store->loop));
+}
+
 static void close_superblock_done(struct chunk_store *store, enum status status)
 {
     if (status != STATUS_OK) {
         store_fence(store, status, "superblock_write");
     }
-    close_end(store);
+    close_end_later(store);
 }
 
 void store_close_continue(struct chunk_store *store)
 {
-    if (!store->closing || !batch_writer_is_idle(store) || store->eraser.active > 0 ||
+    if (!store->closing || store->close_decided || !batch_writer_is_idle(store) || store->eraser.active > 0 ||
         store->cleaner.stage != CLEAN_IDLE || store->preparer.stage != PREPARE_IDLE || store->superblock.in_flight) {
         return;
     }
-    if (!store->fenced && index_flush(store) == STATUS_OK) {
+    store->close_decided = true;
+    if (index_flush(store) == STATUS_OK) {
         superblock_write(store, true, close_superblock_done);
         return;
     }
     /* A fenced disk is left as it is. Its superblock stays unclean, which makes the next open look at everything. */
-    close_end(store);
+    close_end_later(store);
 }

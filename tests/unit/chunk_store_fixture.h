@@ -311,7 +311,8 @@ static inline void world_audit(struct world *world)
     uint64_t chunks = 0;
     uint64_t bytes = 0;
     for (size_t count = ARRAY_LENGTH(headers); count == ARRAY_LENGTH(headers);) {
-        count = chunk_store_list(world->store, chunks > 0 ? &after : NULL, headers, ARRAY_LENGTH(headers));
+        cr_assert_eq(chunk_store_list(world->store, chunks > 0 ? &after : NULL, headers, ARRAY_LENGTH(headers), &count),
+                     STATUS_OK);
         for (size_t i = 0; i < count; i++) {
             bytes += (uint64_t)payload_block_count(headers[i].chunk_bytes) * BLOCK_BYTES;
             after = headers[i].id;

@@ -287,7 +287,8 @@ Test(chunk_store, the_list_walks_live_chunks_in_order_of_id)
     const struct chunk_id *after = NULL;
     struct chunk_id last = {{0}};
     for (;;) {
-        size_t count = chunk_store_list(world.store, after, headers, ARRAY_LENGTH(headers));
+        size_t count;
+        cr_assert_eq(chunk_store_list(world.store, after, headers, ARRAY_LENGTH(headers), &count), STATUS_OK);
         for (size_t i = 0; i < count; i++) {
             cr_assert(seen == 0 || memcmp(last.bytes, headers[i].id.bytes, 16) < 0);
             last = headers[i].id;

@@ -1,0 +1,259 @@
+/* test_chunk_store_clean.c - erasing and closing while cleaning left an older copy behind, or is being interrupted.
+ *
+ * Each test fills a small store with chunks of 1 MiB and erases every other one: cleaning has to move the rest. */
+#include "tests/unit/chunk_store_fixture.h"
+
+#define CAPACITY   (6 * STORE_SEGMENT_BYTES_MIN + MIB(1))
+#define PROBES_MAX 200u
+#define STEPS_MAX  8000000u
+#define LATER_FROM 10000u /* numbers of chunks that are put after the first filling */
+
+static struct world world;
+static struct probe *probes[PROBES_MAX];
+static unsigned probe_count;
+
+static void setup(void)
+{
+    world = world_new(1, CAPACITY);
+    cr_assert_eq(world_open_store(&world), STATUS_OK);
+    probe_count = 0;
+}
+
+static void teardown(void)
+{
+    for (unsigned i = 0; i < probe_count; i++) {
+        cr_assert(probes[i]->done);
+        probe_free(probes[i]);
+    }
+    world_free(&world);
+}
+
+TestSuite(chunk_store_clean, .init = setup, .fini = teardown);
+
+static struct chunk_entry entry_of(uint32_t number)
+{
+    struct chunk_entry entry;
+    struct chunk_id id = chunk_id_of(number);
+    cr_assert_eq(chunk_index_get(&world.store->index, &id, &entry), STATUS_OK);
+    return entry;
+}
+
+/* Put chunks until there is no room. Returns the number behind the last one. */
+static uint32_t fill_from(uint32_t number)
+{
+    while (world_put(&world, number, MIB(1)) == STATUS_OK) {
+        number++;
+    }
+    return number;
+}
+
+/* Fill the store and start to erase every even chunk. Returns how many there were. */
+static uint32_t fill_and_erase_even(void)
+{
+    uint32_t count = fill_from(0);
+    for (uint32_t i = 0; i < count; i += 2) {
+        cr_assert_lt(probe_count, PROBES_MAX);
+        probes[probe_count] = probe_new(i);
+        erase_start_of(&world, probes[probe_count++]);
+    }
+    return count;
+}
+
+static void corrupt_segment(const struct segment *segment, uint64_t offset)
+{
+    char name[DISK_NAME_BYTES];
+    segment_name(segment->number, name);
+    sim_disk_corrupt(world.disk, name, offset, 0x55);
+}
+
+/* ---- older copies -------------------------------------------------------------------------------- */
+
+Test(chunk_store_clean, an_old_copy_in_a_retired_segment_forbids_to_say_wiped)
+{
+    const struct preparer *preparer = &world.store->preparer;
+    struct segment *retired = NULL;
+    uint32_t count = fill_and_erase_even();
+    for (unsigned i = 0; i < STEPS_MAX && retired == NULL; i++) {
+        cr_assert(sim_loop_step(world.sim));
+        if (preparer->stage == PREPARE_VERIFY && preparer->wiping) {
+            retired = preparer->segment;
+        }
+    }
+    cr_assert_not_null(retired);
+    uint64_t generation = retired->header.generation;
+    corrupt_segment(retired, world.store->segments.segment_bytes - 1);
+    sim_loop_run_for(world.sim, 20 * NS_PER_S);
+    cr_assert_eq(retired->state, SEGMENT_RETIRED);
+
+    unsigned tried = 0;
+    for (uint32_t i = 1; i < count; i += 2) {
+        struct chunk_entry entry = entry_of(i);
+        if (entry.previous.segment == retired->number && entry.previous.generation == generation) {
+            cr_assert_eq(world_erase(&world, i, NULL), STATUS_CORRUPT);
+            cr_assert_eq(entry_of(i).state, CHUNK_LIVE);
+            tried++;
+        }
+    }
+    cr_assert_gt(tried, 0);
+}
+
+/* A chunk that was moved out of the victim, and the last one that is to be moved; false: not both yet. */
+static bool moved_and_last(const struct segment *victim, uint32_t count, uint32_t *moved, uint32_t *last)
+{
+    uint64_t offset = 0;
+    bool any_moved = false;
+    for (uint32_t i = 1; i < count; i += 2) {
+        struct chunk_entry entry = entry_of(i);
+        if (entry.previous.generation != 0 && entry.previous.segment == victim->number) {
+            *moved = i;
+            any_moved = true;
+        }
+        if (entry.place.segment == victim->number && entry.place.offset > offset) {
+            offset = entry.place.offset;
+            *last = i;
+        }
+    }
+    return any_moved && offset > 0 && victim->live_chunks >= 3;
+}
+
+/* Erase all other chunks where `keep` stands, so that it is worth cleaning. */
+static void erase_around(uint32_t keep, uint32_t count, uint32_t later_end)
+{
+    uint32_t segment = entry_of(keep).place.segment;
+    for (uint32_t i = 1; i < later_end; i++) {
+        i = i == count ? LATER_FROM : i;
+        struct chunk_entry entry = entry_of(i);
+        if (i != keep && entry.state == CHUNK_LIVE && entry.place.segment == segment) {
+            (void)world_erase(&world, i, NULL);
+        }
+    }
+}
+
+Test(chunk_store_clean, a_chunk_is_not_moved_again_while_its_older_copy_stands)
+{
+    const struct cleaner *cleaner = &world.store->cleaner;
+    struct segment *stuck = NULL;
+    uint32_t moved = 0;
+    uint32_t last = 0;
+    uint32_t count = fill_and_erase_even();
+    for (unsigned i = 0; i < STEPS_MAX && stuck == NULL; i++) {
+        cr_assert(sim_loop_step(world.sim));
+        if (cleaner->stage == CLEAN_MOVING && cleaner->victim->moved_out &&
+            moved_and_last(cleaner->victim, count, &moved, &last)) {
+            stuck = cleaner->victim;
+        }
+    }
+    cr_assert_not_null(stuck);
+    corrupt_segment(stuck, entry_of(last).place.offset + 5000);
+    sim_loop_run_for(world.sim, 20 * NS_PER_S);
+    cr_assert(stuck->stuck);
+    cr_assert_eq(stuck->state, SEGMENT_FULL);
+
+    uint32_t end = LATER_FROM;
+    for (unsigned round = 0; round < 12; round++) {
+        end = fill_from(end);
+        erase_around(moved, count, end);
+        sim_loop_run_for(world.sim, 10 * NS_PER_S);
+    }
+    struct segment *holds = &world.store->segments.segments[entry_of(moved).place.segment];
+    cr_assert_eq(entry_of(moved).previous.segment, stuck->number);
+    cr_assert_eq(holds->held_by, stuck);
+    cr_assert_eq(world_erase(&world, moved, NULL), STATUS_CORRUPT);
+
+    /* The damaged chunk goes; then the segment can be cleaned, and after it the one that it held. */
+    cr_assert_eq(world_erase(&world, last, NULL), STATUS_OK);
+    sim_loop_run_for(world.sim, 20 * NS_PER_S);
+    cr_assert_not(stuck->stuck);
+    cr_assert_null(holds->held_by);
+    cr_assert_eq(world_erase(&world, moved, NULL), STATUS_OK);
+    cr_assert_not(world_holds_content(&world, moved, MIB(1)));
+}
+
+/* ---- closing ------------------------------------------------------------------------------------- */
+
+static bool erases_are_done(void)
+{
+    for (unsigned i = 0; i < probe_count; i++) {
+        if (!probes[i]->done) {
+            return false;
+        }
+    }
+    return true;
+}
+
+Test(chunk_store_clean, a_store_that_closes_while_a_flush_fails_outlives_the_flush)
+{
+    const struct preparer *preparer = &world.store->preparer;
+    bool reached = false;
+    fill_and_erase_even();
+    for (unsigned i = 0; i < STEPS_MAX && !reached; i++) {
+        cr_assert(sim_loop_step(world.sim));
+        reached = erases_are_done() && preparer->stage == PREPARE_MARK && !preparer->segment->flushes.in_flight;
+    }
+    cr_assert(reached);
+    sim_disk_fail_kinds(world.disk, 1u << DISK_FLUSH);
+    sim_disk_fail_after(world.disk, 1, STATUS_IO);
+    world_close_store(&world);
+}
+
+/* ---- failures of the index ----------------------------------------------------------------------- */
+
+Test(chunk_store_clean, an_index_that_failed_is_not_flushed_past_what_it_lacks)
+{
+    cr_assert_eq(world_put(&world, 1, 4096), STATUS_OK);
+    sim_kv_fail_after(world.kv, 1);
+    cr_assert_eq(world_put(&world, 2, 4096), STATUS_IO);
+    cr_assert(world.store->fenced);
+    sim_kv_fail_after(world.kv, 0);
+    cr_assert_eq(index_flush(world.store), STATUS_FENCED);
+    world_close_store(&world);
+    cr_assert_eq(world_open_store(&world), STATUS_OK);
+    cr_assert_eq(world_get(&world, 1, 4096), STATUS_OK);
+    cr_assert_eq(world_get(&world, 2, 4096), STATUS_OK); /* It is in the log. */
+    world_audit(&world);
+}
+
+static enum status iterator_fails(struct kv_iterator *iterator)
+{
+    (void)iterator;
+    return STATUS_IO;
+}
+
+Test(chunk_store_clean, a_walk_of_the_index_that_fails_is_not_its_end)
+{
+    const struct kv_ops *good = world.kv->ops;
+    struct kv_ops bad = *good;
+    struct chunk_header headers[4];
+    struct chunk_id id;
+    size_t count = 77;
+    bad.iterator_status = iterator_fails;
+    cr_assert_eq(world_put(&world, 1, 4096), STATUS_OK);
+    world.kv->ops = &bad;
+    cr_assert_eq(chunk_store_list(world.store, NULL, headers, ARRAY_LENGTH(headers), &count), STATUS_IO);
+    cr_assert_eq(count, 77);
+    cr_assert_eq(chunk_index_next_erasing(&world.store->index, NULL, &id), STATUS_IO);
+    cr_assert_eq(chunk_index_clear(&world.store->index), STATUS_IO);
+    world.kv->ops = good;
+    cr_assert_eq(world_get(&world, 1, 4096), STATUS_OK);
+}
+
+/* ---- recovery ------------------------------------------------------------------------------------ */
+
+static uint64_t flushes_of_open(void)
+{
+    uint64_t before = sim_disk_io_count(world.disk, DISK_FLUSH);
+    cr_assert_eq(world_open_store(&world), STATUS_OK);
+    return sim_disk_io_count(world.disk, DISK_FLUSH) - before;
+}
+
+Test(chunk_store_clean, recovery_flushes_what_it_is_going_to_acknowledge)
+{
+    cr_assert_eq(world_put(&world, 1, 4096), STATUS_OK);
+    world_close_store(&world);
+    uint64_t clean = flushes_of_open();
+    cr_assert_eq(world_put(&world, 2, 4096), STATUS_OK);
+    world_crash(&world, 1);
+    uint64_t unclean = flushes_of_open();
+    cr_assert_gt(unclean, clean);
+    cr_assert_eq(world_get(&world, 2, 4096), STATUS_OK);
+}

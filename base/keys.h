@@ -38,7 +38,8 @@ struct object_identity {
  * STATUS_UNSUPPORTED: the library did not start. */
 MUST_USE enum status keys_start_process(void);
 
-/* A pool of `count` key slots. NULL: the memory could not be had or locked. Closing wipes all. */
+/* A pool of `count` key slots in guarded memory, locked where the system lets us; a warning says when it is not.
+ * NULL: the memory could not be had. Closing wipes all. */
 MUST_USE struct key_pool *key_pool_open(uint32_t count);
 void key_pool_close(struct key_pool *pool);
 

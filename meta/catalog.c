@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MODIFIED_BYTES_MAX 11 /* Object.modified_ms, packed: what applying a commit may add to it */
+
 static bool is_letter_or_digit(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
@@ -139,24 +141,32 @@ enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeav
 
 /* ---- versions ---------------------------------------------------------------------------------- */
 
+/* What the row of `object` takes at most, whenever it is committed. */
+static size_t object_row_bytes_max(const Trilith__Object *object)
+{
+    return OBJECT_ROW_FIXED_BYTES + OBJECT_ETAG_BYTES_MAX + protobuf_c_message_get_packed_size(&object->base) +
+           MODIFIED_BYTES_MAX;
+}
+
 bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command)
 {
     const Trilith__Object *object = command->object;
     if (object == NULL || command->key.len < 1 || command->key.len > OBJECT_KEY_BYTES_MAX ||
         object->version_id.len != 16 || object->n_chunks > OBJECT_CHUNKS_MAX ||
         strlen(object->etag) > OBJECT_ETAG_BYTES_MAX || object->sealed_meta.len > OBJECT_META_SEALED_MAX ||
-        object->suite == 0 || object->suite > UINT8_MAX) {
+        object->suite == 0 || object->suite > UINT8_MAX || object->base.n_unknown_fields != 0) {
         return false;
     }
     uint64_t bytes = 0;
     for (size_t i = 0; i < object->n_chunks; i++) {
         const Trilith__ChunkRef *chunk = object->chunks[i];
-        if (chunk->chunk_id.len != 16 || chunk->chunk_bytes < 1 || chunk->chunk_bytes > CHUNK_BYTES_MAX) {
+        if (chunk->chunk_id.len != 16 || chunk->chunk_bytes < 1 || chunk->chunk_bytes > CHUNK_BYTES_MAX ||
+            chunk->base.n_unknown_fields != 0) {
             return false;
         }
         bytes += chunk->chunk_bytes;
     }
-    return bytes == object->size;
+    return bytes == object->size && object_row_bytes_max(object) <= TABLE_VALUE_BYTES_MAX;
 }
 
 static int chunk_order(const void *left, const void *right)
@@ -208,10 +218,10 @@ static enum status chunks_are_free(struct tables *tables, const Trilith__Object 
 static enum status object_put(struct tables *tables, uint64_t bucket_id, ProtobufCBinaryData key,
                               const Trilith__Object *object, uint64_t replaced_erasure_id)
 {
-    size_t capacity =
-        OBJECT_ROW_FIXED_BYTES + OBJECT_ETAG_BYTES_MAX + protobuf_c_message_get_packed_size(&object->base);
+    size_t capacity = object_row_bytes_max(object);
     uint8_t *row = scratch_take(&tables->scratch, capacity);
-    if (row == NULL || capacity > TABLE_VALUE_BYTES_MAX) {
+    CHECK(capacity <= TABLE_VALUE_BYTES_MAX + MODIFIED_BYTES_MAX); /* catalog_commit_is_valid() has seen to it. */
+    if (row == NULL) {
         tables->failed = STATUS_TOO_LARGE;
         return STATUS_TOO_LARGE;
     }

@@ -37,7 +37,8 @@ MUST_USE enum status catalog_bucket_delete(struct change *change, const Trilith_
 MUST_USE enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeaves *command);
 
 /* What can be said of a commit without tables: key 1..1024 bytes, ids of 16 bytes, chunks of 1..4 MiB, at most 1280,
- * and they add up to the size. */
+ * and they add up to the size; no fields that are not known here, as the object is stored as it came; a row of the table
+ * has room for it. A commit that is not valid must not get into the journal: it could not be applied. */
 bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command);
 
 /* Make `command->object` the version of its key. Committing a version again, while it is the latest, gives the same

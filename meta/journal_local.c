@@ -89,6 +89,13 @@ static void journal_fail(struct journal_local *local, enum status status, const 
     local->user->failed(local->user, status);
 }
 
+/* Closing, and no segment to write to: a full disk must not keep us from it. */
+static void staged_drop(struct journal_local *local)
+{
+    log_event(LOG_WARNING, "journal_closed_early", "batches=%u", local->staged_count);
+    staged_forget(local);
+}
+
 static void local_close(struct journal *journal, void (*closed)(void *user), void *user)
 {
     struct journal_local *local = local_of(journal);
@@ -96,9 +103,7 @@ static void local_close(struct journal *journal, void (*closed)(void *user), voi
     local->closed = closed;
     local->closed_user = user;
     if (local->staged_count > 0 && local->stage == JOURNAL_IDLE && !local->write_deferred && !local->failed) {
-        /* Waiting for a segment: a full disk must not keep us from closing. */
-        log_event(LOG_WARNING, "journal_closed_early", "batches=%u", local->staged_count);
-        staged_forget(local);
+        staged_drop(local);
     }
     close_when_idle(local);
 }
@@ -318,6 +323,10 @@ static struct journal_file *oldest_free_file(struct journal_local *local)
 static void segment_begin(struct journal_local *local)
 {
     struct journal_file *file = oldest_free_file(local);
+    if (file == NULL && local->closed != NULL) {
+        staged_drop(local); /* No segment is prepared any more: what waits for one would wait for ever. */
+        return;
+    }
     if (file == NULL) {
         journal_prepare(local);
         return;
@@ -376,6 +385,15 @@ static void write_next(struct journal_local *local)
     batch_write(local, staged, blocks);
 }
 
+/* Go on with batches that wait for a segment: there may be one now. */
+static void write_if_waiting(struct journal_local *local)
+{
+    if (local->stage == JOURNAL_IDLE && !local->write_deferred && !local->failed && local->closed == NULL &&
+        local->staged_count > 0) {
+        write_next(local);
+    }
+}
+
 /* The oldest batch is durable: hand its entries on, in order. */
 static void batch_committed(struct journal_local *local)
 {
@@ -431,10 +449,14 @@ static bool local_wants_release(const struct journal *journal)
     return used > local->options.segments_wanted;
 }
 
-/* Give space back after a long backlog, the oldest segments first. */
+/* Give space back after a long backlog, the oldest segments first. Not while a header is on its way: it overwrites an
+ * older segment than those that could go, and if a crash keeps the old one, the run of lsns would have a gap. */
 static void free_files_trim(struct journal_local *local)
 {
     uint32_t free_count = 0;
+    if (local->stage == JOURNAL_WRITING_HEADER) {
+        return;
+    }
     for (size_t i = 0; i < JOURNAL_SEGMENTS_MAX; i++) {
         free_count += local->files[i].state == JOURNAL_FILE_FREE ? 1 : 0;
     }
@@ -458,13 +480,16 @@ static void local_release(struct journal *journal, uint64_t index)
         file->state = JOURNAL_FILE_FREE;
     }
     free_files_trim(local);
+    write_if_waiting(local);
 }
 
 static void local_tick(struct journal *journal)
 {
     struct journal_local *local = local_of(journal);
     local->prepare_refused = false;
+    free_files_trim(local);
     journal_prepare(local);
+    write_if_waiting(local);
 }
 
 void journal_local_abandon(struct journal *journal)

@@ -259,11 +259,11 @@ static void program_close(struct program *program)
         meta_service_stop(program->service, service_stopped, program);
         turn_until(program, &program->stopped);
     } else if (program->service != NULL) {
-        meta_service_abandon(program->service);
-        if (program->journal != NULL) {
+        if (program->journal != NULL) { /* First: until it is closed it may call the service back. */
             journal_close(program->journal, journal_closed_early, program);
             turn_until(program, &program->stopped);
         }
+        meta_service_abandon(program->service);
     }
     if (program->vault != NULL) {
         vault_close(program->vault);

@@ -42,8 +42,9 @@
 #include "meta/scratch.h"
 #include "proto/command.pb-c.h"
 
-#define OBJECT_KEY_BYTES_MAX  1024
-#define TABLE_KEY_BYTES_MAX   (1 + 8 + 2 * OBJECT_KEY_BYTES_MAX + 2)
+#define OBJECT_KEY_BYTES_MAX 1024
+/* The longest: letter, bucket, an object key of nothing but 00, its end, and the byte of key_after(). */
+#define TABLE_KEY_BYTES_MAX   (1 + 8 + 2 * OBJECT_KEY_BYTES_MAX + 2 + 1)
 #define TABLE_VALUE_BYTES_MAX KIB(160) /* the largest: an object of 1280 chunks, below 64 KiB */
 #define TABLES_SCRATCH_BYTES  MIB(16)
 

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define CREDENTIALS_FRESH_MAX (CREDENTIALS_MAX / 4 * 3) /* above it a fresh credential may be given up for another */
+
 struct credential_entry {
     struct credential_cache *cache;
     bool used;
@@ -212,18 +214,33 @@ static void refuse_run(struct loop_task *task)
 
 /* ---- finding ------------------------------------------------------------------------------------ */
 
+static bool entry_is_fresh(const struct credential_entry *entry)
+{
+    return entry->known == STATUS_OK && entry->secret_bytes > 0 && loop_now_ns(entry->cache->loop) < entry->until_ns;
+}
+
+/* The entry of `access_key`, or one given up for it, or NULL. Anybody can make us look for keys that do not exist, so
+ * these must not push out the credentials of those who work: what is fresh goes only when there is too much of it. */
 static struct credential_entry *entry_find(struct credential_cache *cache, const char *access_key)
 {
     struct credential_entry *victim = NULL;
+    struct credential_entry *oldest_fresh = NULL;
+    unsigned fresh_count = 0;
     for (uint32_t i = 0; i < CREDENTIALS_MAX; i++) {
         struct credential_entry *entry = &cache->entries[i];
         if (entry->used && strcmp(entry->credential.access_key, access_key) == 0) {
             return entry;
         }
         bool idle = !entry->fetching && !entry->deliver_queued && !entry->telling && list_is_empty(&entry->lookups);
-        if (idle && (victim == NULL || entry->until_ns < victim->until_ns)) {
-            victim = entry;
+        bool fresh = entry_is_fresh(entry);
+        struct credential_entry **candidate = fresh ? &oldest_fresh : &victim;
+        fresh_count += fresh ? 1 : 0;
+        if (idle && (*candidate == NULL || entry->until_ns < (*candidate)->until_ns)) {
+            *candidate = entry;
         }
+    }
+    if (victim == NULL && fresh_count > CREDENTIALS_FRESH_MAX) {
+        victim = oldest_fresh;
     }
     if (victim != NULL) {
         entry_forget(victim);

@@ -10,8 +10,9 @@
  * Bounds      Calls in flight per client and requests in flight per connection are limited: a client over its limit
  *             refuses with STATUS_BUSY, a server stops reading.
  * Messages    protobuf-c structs. Unpacked ones live in an arena that belongs to the call or request and are valid
- *             until `done` returns (client) or the reply is given (server). Unknown fields are ignored; strings and
- *             bytes are bounded by the frame, their content is checked by whoever uses them.
+ *             until `done` returns (client) or the reply is given (server). Unknown fields are ignored, except
+ *             within the object of an OBJECT_COMMIT, which is stored as it came and refused when it has some. Strings
+ *             and bytes are bounded by the frame, their content is checked by whoever uses them.
  * Threads     One loop. `done` and `handle` never run inside the call that starts something. */
 #ifndef TRILITH_PROTO_RPC_H
 #define TRILITH_PROTO_RPC_H

@@ -20,6 +20,16 @@ void s3_exchange_init(struct s3_exchange *exchange, struct s3_service *service, 
     s3_exchange_reset(exchange);
 }
 
+/* What the last request said about its object, and what was answered about it. */
+static void wipe_metadata(struct s3_exchange *exchange)
+{
+    wipe_memory(exchange->meta.bytes, exchange->meta.used);
+    wipe_memory(exchange->answer.header_text, exchange->answer.header_text_used);
+    exchange->meta.used = 0;
+    exchange->meta.count = 0;
+    exchange->answer.header_text_used = 0;
+}
+
 void s3_exchange_reset(struct s3_exchange *exchange)
 {
     CHECK(!exchange->call_active);
@@ -37,8 +47,8 @@ void s3_exchange_reset(struct s3_exchange *exchange)
     exchange->answer.body = S3_BODY_NONE;
     exchange->answer.body_bytes = 0;
     exchange->answer.header_count = 0;
-    exchange->answer.header_text_used = 0;
     exchange->answer.overflow = false;
+    wipe_metadata(exchange);
     exchange->request_id[0] = '\0';
     memset(&exchange->caller, 0, sizeof(exchange->caller));
     text_buffer_reset(&exchange->text, S3_DOCUMENT_BYTES_MAX);
@@ -47,6 +57,7 @@ void s3_exchange_reset(struct s3_exchange *exchange)
 
 void s3_exchange_deinit(struct s3_exchange *exchange)
 {
+    wipe_metadata(exchange);
     text_buffer_free(&exchange->text);
 }
 
@@ -63,7 +74,8 @@ static const char *operation_name(const struct s3_exchange *exchange)
 static void log_exchange(struct s3_exchange *exchange)
 {
     unsigned http_status = exchange->answer.http_status;
-    bool ours = http_status >= 500 && http_status != 501;
+    /* Anybody can bring about a SlowDown or a 501, without a credential: they must not flood the log. */
+    bool ours = http_status >= 500 && http_status != 501 && exchange->answer.error != S3_SLOW_DOWN;
     enum log_level level = ours ? LOG_WARNING : exchange->service->access_log ? LOG_INFO : LOG_DEBUG;
     if (!log_is_enabled(level)) {
         return;
@@ -89,6 +101,7 @@ static void let_go(struct s3_exchange *exchange)
         exchange->put = NULL;
     }
     if (exchange->get != NULL) {
+        wipe_memory(exchange->text.data, exchange->text.used); /* The first piece of somebody's object. */
         object_get_close(exchange->get);
         exchange->get = NULL;
     }
@@ -103,9 +116,6 @@ void s3_exchange_end(struct s3_exchange *exchange)
     }
     exchange->ended = true;
     let_go(exchange);
-    if (exchange->answer.body == S3_BODY_OBJECT) {
-        wipe_memory(exchange->text.data, exchange->text.used); /* The first piece of somebody's object. */
-    }
     if (exchange->call_active) {
         rpc_call_cancel(&exchange->call);
         return; /* call_finished() releases. */
@@ -204,9 +214,9 @@ void s3_answer_object(struct s3_exchange *exchange, unsigned http_status, enum s
 void s3_answer_error(struct s3_exchange *exchange, enum s3_error error)
 {
     let_go(exchange);
+    wipe_metadata(exchange);
     exchange->answer.error = error;
     exchange->answer.header_count = 0;
-    exchange->answer.header_text_used = 0;
     if (exchange->request.method == S3_HEAD) {
         s3_answer_empty(exchange, s3_error_http_status(error));
         return;

@@ -111,7 +111,7 @@ struct s3_exchange {
 
 /* Once, for zeroed memory. */
 void s3_exchange_init(struct s3_exchange *exchange, struct s3_service *service, const struct s3_transport *transport);
-/* Forget what the last request left. The exchange must be new or released. */
+/* Forget what the last request left, and wipe what was said about its object. The exchange must be new or released. */
 void s3_exchange_reset(struct s3_exchange *exchange);
 void s3_exchange_deinit(struct s3_exchange *exchange);
 

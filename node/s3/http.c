@@ -114,6 +114,7 @@ static void exchange_released(struct s3_exchange *exchange)
     struct http_exchange *http = CONTAINER_OF(exchange, struct http_exchange, exchange);
     struct http_front *front = http->front;
     CHECK(http->connection == NULL);
+    s3_exchange_reset(exchange); /* Now, not when it is used again: it wipes what was said about an object. */
     list_prepend(&front->free, &http->link);
     front->busy--;
     free_when_idle(front);
@@ -128,7 +129,6 @@ static struct http_exchange *exchange_take(struct http_front *front, struct MHD_
         return NULL;
     }
     struct http_exchange *http = LIST_ENTRY(link, struct http_exchange, link);
-    s3_exchange_reset(&http->exchange);
     http->connection = connection;
     http->begun = false;
     http->head_passed = false;

@@ -17,7 +17,7 @@ struct listing {
     uint32_t max;
     bool has_max, has_delimiter, has_start_after, has_token;
     struct text_span prefix, delimiter, start_after, token;
-    uint8_t place[S3_KEY_BYTES_MAX + 8]; /* decoded from the token */
+    uint8_t place[S3_KEY_BYTES_MAX]; /* decoded from the token */
     size_t place_bytes;
 };
 
@@ -54,7 +54,8 @@ static bool read_token(const struct s3_request *request, struct listing *listing
     }
     size_t bytes = listing->token.bytes / 2;
     if (bytes == 0 || bytes > sizeof(listing->place) ||
-        !hex_decode(listing->token.data, listing->token.bytes, listing->place, bytes)) {
+        !hex_decode(listing->token.data, listing->token.bytes, listing->place, bytes) ||
+        memchr(listing->place, 0, bytes) != NULL) {
         return false;
     }
     listing->has_token = true;
@@ -79,6 +80,9 @@ static bool read_listing(const struct s3_request *request, struct listing *listi
         s3_request_parameter(request, listing->is_v2 ? "start-after" : "marker", &listing->start_after);
     listing->with_owner =
         !listing->is_v2 || (s3_request_parameter(request, "fetch-owner", &value) && text_span_equals(value, "true"));
+    if (listing->start_after.bytes > 0 && memchr(listing->start_after.data, 0, listing->start_after.bytes) != NULL) {
+        return false; /* No key has such a byte. */
+    }
     return listing->prefix.bytes <= S3_KEY_BYTES_MAX && listing->delimiter.bytes <= S3_KEY_BYTES_MAX &&
            listing->start_after.bytes <= S3_KEY_BYTES_MAX && read_names(request, listing) &&
            read_max(request, listing) && read_token(request, listing);

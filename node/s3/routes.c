@@ -2,7 +2,7 @@
 #include "node/s3/routes.h"
 
 static const struct s3_route routes[] = {
-    {S3_GET, S3_SERVICE, NULL, {NULL}, ROLE_VIEWER, &s3_list_buckets},
+    {S3_GET, S3_SERVICE, NULL, {"max-buckets", "continuation-token", "prefix"}, ROLE_VIEWER, &s3_list_buckets},
 
     {S3_PUT, S3_BUCKET, NULL, {NULL}, ROLE_OWNER, &s3_create_bucket},
     {S3_HEAD, S3_BUCKET, NULL, {NULL}, ROLE_VIEWER, &s3_head_bucket},

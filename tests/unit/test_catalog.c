@@ -196,6 +196,22 @@ Test(catalog_commit, refuses_what_is_malformed)
     cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID, "no object");
 }
 
+Test(catalog_commit, refuses_fields_that_are_not_known)
+{
+    static uint8_t bytes[TABLE_VALUE_BYTES_MAX];
+    static ProtobufCMessageUnknownField unknown = {
+        .tag = 1000, .wire_type = PROTOBUF_C_WIRE_TYPE_VARINT, .data = bytes, .len = 1};
+    fixture_commit_prepare(f, &commit, "a", 1, 2);
+    commit.object.base.unknown_fields = &unknown;
+    commit.object.base.n_unknown_fields = 1;
+    cr_assert_not(catalog_commit_is_valid(&commit.request));
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID, "in the object");
+    fixture_commit_prepare(f, &commit, "a", 1, 2);
+    commit.chunks[1].base.unknown_fields = &unknown;
+    commit.chunks[1].base.n_unknown_fields = 1;
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID, "in a chunk");
+}
+
 Test(catalog_commit, refuses_a_chunk_of_another_version)
 {
     static struct fixture_commit other;
@@ -505,6 +521,22 @@ Test(catalog_list, refuses_what_is_too_long)
     query.max = 1;
     query.prefix = (ProtobufCBinaryData){.data = bytes, .len = sizeof(bytes)};
     cr_assert_eq(catalog_list(fixture_tables(f), &query, &reply), STATUS_INVALID);
+}
+
+Test(catalog_list, starts_after_the_longest_keys)
+{
+    static uint8_t after[OBJECT_KEY_BYTES_MAX];
+    static const uint8_t fill[] = {0x00, 0xff};
+    cr_assert_eq(fixture_put(f, "\x01", 1, 0), STATUS_OK);
+    for (size_t i = 0; i < ARRAY_LENGTH(fill); i++) {
+        memset(after, fill[i], sizeof(after));
+        cr_assert_eq(fixture_put(f, after, sizeof(after), 0), STATUS_OK);
+        Trilith__ObjectListReply reply = TRILITH__OBJECT_LIST_REPLY__INIT;
+        const struct list_query query = {
+            .bucket_id = f->bucket, .max = 10, .start_after = {.data = after, .len = sizeof(after)}};
+        cr_assert_eq(catalog_list(fixture_tables(f), &query, &reply), STATUS_OK);
+        cr_assert_eq(reply.n_objects, fill[i] == 0x00 ? 1 : 0);
+    }
 }
 
 Test(catalog_list, shows_nothing_of_other_buckets)

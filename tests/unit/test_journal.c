@@ -257,6 +257,56 @@ Test(journal, waits_when_the_disk_is_full_and_goes_on_when_it_is_not)
     close_journal();
 }
 
+Test(journal, goes_on_when_a_release_made_room_on_a_full_disk)
+{
+    cr_assert_eq(open_journal(0), STATUS_OK);
+    sim_loop_run_until_idle(sim);
+    sim_disk_limit_bytes(disk, 3 * SEGMENT_BYTES);
+    entry_bytes_max = 60000;
+    for (size_t i = 0; submit() == STATUS_OK && i < 1000; i++) {
+        sim_loop_run_until_idle(sim);
+        journal_tick(user.journal);
+        sim_loop_run_until_idle(sim);
+    }
+    cr_assert_lt(user.committed, submitted);
+    cr_assert(journal_wants_release(user.journal));
+    for (size_t tick = 0; tick < 20 && user.committed < submitted; tick++) {
+        journal_tick(user.journal);
+        if (journal_wants_release(user.journal)) {
+            journal_release(user.journal, user.committed);
+        }
+        sim_loop_run_until_idle(sim);
+    }
+    cr_assert_eq(user.committed, submitted);
+    cr_assert_eq(user.failures, 0);
+    close_journal();
+}
+
+/* Closing while a batch is on its way and those behind it need a segment that there is no room for. */
+Test(journal, closes_on_a_full_disk_at_any_point)
+{
+    for (unsigned before = 20; before < 50; before++) {
+        for (unsigned more = 0; more < 6; more++) {
+            teardown();
+            setup();
+            cr_assert_eq(open_journal(0), STATUS_OK);
+            sim_loop_run_until_idle(sim);
+            sim_disk_limit_bytes(disk, SEGMENT_BYTES);
+            entry_bytes_max = 60000;
+            for (unsigned i = 0; i < before; i++) {
+                (void)submit();
+                sim_loop_run_until_idle(sim);
+            }
+            (void)submit();
+            (void)sim_loop_step(sim);
+            for (unsigned i = 0; i < more; i++) {
+                (void)submit();
+            }
+            close_journal();
+        }
+    }
+}
+
 /* ---- crashes ----------------------------------------------------------------------------------- */
 
 /* Work until the disk has started `io` more I/Os, lose power, open again. */
@@ -292,13 +342,17 @@ Test(journal, keeps_exactly_what_was_acknowledged_after_a_crash_at_any_io)
         for (uint64_t life = 0; life < 3; life++) {
             cr_assert_eq(open_journal(applied), STATUS_OK, "crash %lu life %lu: %s", n, life, user.message);
             crash_at(n + life, 1 + n % 97);
-            uint64_t acknowledged = user.committed;
-            uint64_t sent = submitted;
-            /* The tables may have been made durable at some point, and the journal told so. */
+            /* The tables may have been made durable at some point, and the journal told so; it may go on from there. */
             if (n % 2 == 0) {
-                applied = acknowledged - acknowledged % 7;
+                applied = user.committed - user.committed % 7;
                 journal_release(user.journal, applied);
             }
+            for (uint64_t i = 0; n % 2 == 0 && i < (n + life) % 5; i++) {
+                (void)submit();
+                (void)sim_loop_step(sim);
+            }
+            uint64_t acknowledged = user.committed;
+            uint64_t sent = submitted;
             sim_disk_crash(disk);
             journal_local_abandon(user.journal);
             cr_assert_eq(open_journal(applied), STATUS_OK, "crash %lu life %lu: %s", n, life, user.message);

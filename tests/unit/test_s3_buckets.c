@@ -95,6 +95,36 @@ Test(s3_buckets, are_listed_over_several_calls)
     cr_assert(probe_body_has(&probe, "<Owner><ID>acme</ID><DisplayName>acme</DisplayName></Owner>"));
 }
 
+Test(s3_buckets, are_listed_in_pages_and_by_prefix)
+{
+    fake_gateway_add_bucket(&probe.gateway, "ccc");
+    fake_gateway_add_bucket(&probe.gateway, "aaa");
+    fake_gateway_add_bucket(&probe.gateway, "aab");
+    cr_assert_eq(owner("GET", "/?max-buckets=2"), 200);
+    cr_assert(probe_body_has(&probe, "<Name>aaa</Name>"));
+    cr_assert(probe_body_has(&probe, "<Name>aab</Name>"));
+    cr_assert_not(probe_body_has(&probe, "<Name>ccc</Name>"));
+    cr_assert(probe_body_has(&probe, "<ContinuationToken>aab</ContinuationToken>"));
+    cr_assert_eq(owner("GET", "/?max-buckets=2&continuation-token=aab"), 200);
+    cr_assert(probe_body_has(&probe, "<Name>ccc</Name>"));
+    cr_assert_not(probe_body_has(&probe, "<Name>aab</Name>"));
+    cr_assert_not(probe_body_has(&probe, "ContinuationToken"));
+    cr_assert_eq(owner("GET", "/?max-buckets=3"), 200);
+    cr_assert_not(probe_body_has(&probe, "ContinuationToken"), "exactly all of them");
+    cr_assert_eq(owner("GET", "/?prefix=aa"), 200);
+    cr_assert(probe_body_has(&probe, "<Name>aab</Name>"));
+    cr_assert(probe_body_has(&probe, "<Prefix>aa</Prefix>"));
+    cr_assert_not(probe_body_has(&probe, "<Name>ccc</Name>"));
+    static const char *const bad[] = {"max-buckets=0", "max-buckets=10001", "max-buckets=x", "continuation-token=A_"};
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        char target[64];
+        (void)snprintf(target, sizeof(target), "/?%s", bad[i]);
+        cr_assert_eq(owner("GET", target), 400, "%s", bad[i]);
+        cr_assert(probe_body_has(&probe, "InvalidArgument"), "%s", bad[i]);
+    }
+    cr_assert_eq(owner("GET", "/?bucket-region=us-east-1"), 501);
+}
+
 Test(s3_buckets, answer_when_the_metadata_service_does_not)
 {
     probe.gateway.call_status = STATUS_TIMEOUT;
@@ -224,15 +254,41 @@ Test(s3_buckets, clamp_and_check_max_keys)
     cr_assert(probe_body_has(&probe, "<KeyCount>0</KeyCount><MaxKeys>0</MaxKeys><IsTruncated>false</IsTruncated>"));
     cr_assert_eq(owner("GET", "/bucket?list-type=2&max-keys=100000"), 200);
     cr_assert(probe_body_has(&probe, "<MaxKeys>1000</MaxKeys>"));
-    static const char *const bad[] = {
-        "max-keys=-1",          "max-keys=x", "max-keys=99999999999", "continuation-token=zz", "continuation-token=abc",
-        "encoding-type=base64", "list-type=3"};
+    static const char *const bad[] = {"max-keys=-1",
+                                      "max-keys=x",
+                                      "max-keys=99999999999",
+                                      "continuation-token=zz",
+                                      "continuation-token=abc",
+                                      "encoding-type=base64",
+                                      "list-type=3",
+                                      "continuation-token=610062",
+                                      "start-after=a%00b"};
     for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
         char target[128];
         (void)snprintf(target, sizeof(target), "/bucket?%s%s", strstr(bad[i], "list-type") ? "" : "list-type=2&",
                        bad[i]);
         cr_assert_eq(owner("GET", target), 400, "%s", bad[i]);
         cr_assert(probe_body_has(&probe, "InvalidArgument"), "%s", bad[i]);
+    }
+}
+
+Test(s3_buckets, refuse_places_longer_than_a_key)
+{
+    char target[2 * S3_KEY_BYTES_MAX + 128];
+    fill();
+    static const char *const starts[] = {
+        "/bucket?list-type=2&continuation-token=", "/bucket?list-type=2&start-after=", "/bucket?marker="};
+    for (size_t i = 0; i < ARRAY_LENGTH(starts); i++) {
+        size_t bytes = strlen(starts[i]);
+        size_t longest = i == 0 ? 2 * S3_KEY_BYTES_MAX : S3_KEY_BYTES_MAX;
+        memcpy(target, starts[i], bytes);
+        memset(target + bytes, '7', longest + 2);
+        target[bytes + longest] = '\0';
+        cr_assert_eq(owner("GET", target), 200, "%s", starts[i]);
+        target[bytes + longest] = '7';
+        target[bytes + longest + 2] = '\0';
+        cr_assert_eq(owner("GET", target), 400, "%s", starts[i]);
+        cr_assert(probe_body_has(&probe, "InvalidArgument"));
     }
 }
 

@@ -24,6 +24,7 @@ Test(s3_routes, find_every_operation)
     } cases[] = {
         {"GET", "/", "ListBuckets", ROLE_VIEWER},
         {"GET", "/?x-id=ListBuckets", "ListBuckets", ROLE_VIEWER},
+        {"GET", "/?max-buckets=5&continuation-token=abc", "ListBuckets", ROLE_VIEWER},
         {"PUT", "/bucket/", "CreateBucket", ROLE_OWNER},
         {"HEAD", "/bucket", "HeadBucket", ROLE_VIEWER},
         {"DELETE", "/bucket", "DeleteBucket", ROLE_OWNER},

@@ -6,6 +6,7 @@ add_library(base_rocksdb STATIC kv_rocksdb.c)
 target_link_libraries(base_rocksdb PUBLIC base PRIVATE rocksdb)
 
 unit_test(kv sim base_rocksdb)
+unit_test(kv_crash sim base_rocksdb)
 unit_test(uring_loop base_uring)
 unit_test(uring_disk base_uring)
 unit_test(uring_net base_uring)

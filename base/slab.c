@@ -4,6 +4,8 @@
  * of that size finds nothing, and the slabs that come back go to the line. They are handed over by one deferred task,
  * never from inside slab_release() or slab_wait(), so no caller is re-entered. */
 #include "base/slab.h"
+
+#include "base/buggify.h"
 #include "base/keys.h"
 
 #include <stdlib.h>
@@ -150,7 +152,7 @@ static struct slab *take_from(struct slab_pool *pool, enum slab_size source)
 struct slab *slab_take(struct slab_pool *pool, uint32_t bytes)
 {
     enum slab_size size = size_for(bytes);
-    if (!list_is_empty(&pool->waiting[size])) {
+    if (!list_is_empty(&pool->waiting[size]) || BUGGIFY(BUGGIFY_SLAB_NOT_NOW)) {
         return NULL;
     }
     enum slab_size source = source_for(pool, size);

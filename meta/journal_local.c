@@ -1,6 +1,7 @@
 /* journal_local.c - writing the one-node journal: group commit, rotation, and segments ahead of need. */
 #include "meta/journal_private.h"
 
+#include "base/buggify.h"
 #include "base/bytes.h"
 #include "base/log.h"
 
@@ -216,6 +217,7 @@ static void prepare_resume(struct disk_io *io)
         close_when_idle(local);
         return;
     }
+    KILL_POINT(KILL_JOURNAL_SEGMENT_PREPARED);
     file->state = JOURNAL_FILE_FREE;
     local->refusal_logged = false;
     if (local->stage == JOURNAL_IDLE && !local->write_deferred) {
@@ -241,7 +243,7 @@ static struct journal_staged *staged_newest(struct journal_local *local)
 static bool staged_has_room(const struct journal_staged *staged, size_t size)
 {
     return staged->content_bytes + sizeof(uint32_t) + size <= JOURNAL_CONTENT_BYTES_MAX &&
-           staged->entry_count < UINT16_MAX;
+           staged->entry_count < UINT16_MAX && !(staged->entry_count > 0 && BUGGIFY(BUGGIFY_JOURNAL_BATCH_OF_ONE));
 }
 
 /* The staged batch that the next entry goes into, or NULL when all are full. The one in flight takes no more. */
@@ -368,6 +370,13 @@ static void batch_write(struct journal_local *local, struct journal_staged *stag
                DISK_DURABLE, write_resume);
 }
 
+/* A segment that holds something already gives way to a free one. */
+static bool leaves_early(const struct journal_local *local)
+{
+    return local->append_offset > SEGMENT_HEADER_BYTES && has_free_file(local) &&
+           BUGGIFY(BUGGIFY_JOURNAL_SEGMENT_EARLY);
+}
+
 static void write_next(struct journal_local *local)
 {
     CHECK(local->stage == JOURNAL_IDLE);
@@ -378,7 +387,8 @@ static void write_next(struct journal_local *local)
     size_t bytes = BATCH_HEADER_FIXED_BYTES + staged->content_bytes;
     uint16_t blocks = (uint16_t)((bytes + BLOCK_BYTES - 1) / BLOCK_BYTES);
     if (local->active == NULL ||
-        local->append_offset + (uint64_t)blocks * BLOCK_BYTES > local->active->header.segment_bytes) {
+        local->append_offset + (uint64_t)blocks * BLOCK_BYTES > local->active->header.segment_bytes ||
+        leaves_early(local)) {
         segment_begin(local);
         return;
     }
@@ -429,7 +439,10 @@ static void write_resume(struct disk_io *io)
         return;
     }
     if (local->stage == JOURNAL_WRITING_BATCH) {
+        KILL_POINT(KILL_JOURNAL_BATCH_DURABLE);
         batch_committed(local);
+    } else {
+        KILL_POINT(KILL_JOURNAL_SEGMENT_BEGUN);
     }
     local->stage = JOURNAL_IDLE;
     write_next(local);

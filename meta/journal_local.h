@@ -8,6 +8,8 @@
  *            the oldest first, under a new uuid and generation, so what is left of their first life does not decode.
  * Opening    Reads all segments, replays every entry behind the applied index to the user, and refuses what is not
  *            whole: STATUS_CORRUPT, with a line for people. Only a torn tail is dropped: it was never acknowledged.
+ * Memory     All is allocated when opening, and never again: without it the process stops in a CHECK, as it could not work.
+ *            Only the buffer for the largest segment found is asked for politely: STATUS_FULL.
  * A full disk, when a new segment is needed, stops commits (STATUS_BUSY) until there is room; nothing is lost. */
 #ifndef TRILITH_META_JOURNAL_LOCAL_H
 #define TRILITH_META_JOURNAL_LOCAL_H

@@ -3,6 +3,9 @@
  *   list files ──> OPENING_HEADERS (one block each) ──> order by first lsn ──> OPENING_SEGMENTS (each whole, in order)
  *              ──> opened
  *
+ * The last segment is flushed before it is read. A process that was killed, or whose last write failed, may have left
+ * a batch that reads well and is not durable: it is about to be replayed as committed, and more will follow it.
+ *
  * Segments with a good header come first, in the order of their lsns, and must follow each other without a gap.
  * Then those without one: never begun, torn while being begun, or damaged; the last are told by what is in them. */
 #include "meta/journal_private.h"
@@ -22,6 +25,7 @@ struct journal_opening {
     uint8_t *segment; /* the bytes of the segment being read */
     uint64_t segment_capacity;
     uint64_t bytes_read;
+    bool flushed; /* the last segment with a good header */
     struct disk_io io;
     struct loop_task task;
     uint64_t last_lsn;
@@ -242,6 +246,24 @@ static bool segment_buffer_grow(struct journal_opening *opening, uint64_t bytes)
     return opening->segment != NULL;
 }
 
+static void opening_flushed(struct disk_io *io)
+{
+    struct journal_opening *opening = CONTAINER_OF(io, struct journal_opening, io);
+    if (io->status != STATUS_OK) {
+        opening_fail(opening->local, STATUS_IO, "segment %08x can't be flushed: %s",
+                     opening->order[opening->at]->number, status_name(io->status));
+        return;
+    }
+    opening_next(opening->local);
+}
+
+/* The segment about to be read is the last that may hold entries, and has not been flushed. */
+static bool wants_flush(const struct journal_opening *opening)
+{
+    bool is_last = opening->at + 1 == opening->count || !opening->order[opening->at + 1]->header_is_good;
+    return !opening->flushed && is_last && opening->order[opening->at]->header_is_good;
+}
+
 /* Start the next read, or end. */
 static void opening_next(struct journal_local *local)
 {
@@ -274,6 +296,11 @@ static void opening_next(struct journal_local *local)
     struct disk_file *file = opening->order[opening->at]->file;
     if (!segment_buffer_grow(opening, file->bytes)) {
         opening_fail(local, STATUS_FULL, "no memory for a segment of %llu bytes", (unsigned long long)file->bytes);
+        return;
+    }
+    if (wants_flush(opening)) {
+        opening->flushed = true;
+        disk_flush(file, &opening->io, opening_flushed);
         return;
     }
     uint64_t left = file->bytes - opening->bytes_read;
@@ -332,11 +359,11 @@ static void opening_start(struct loop_task *task)
     opening_next(local);
 }
 
-void journal_local_open(struct loop *loop, struct disk *disk, const struct journal_local_options *options,
-                        struct journal_user *user,
-                        void (*opened)(void *opened_user, enum status status, struct journal *journal,
-                                       const char *message),
-                        void *opened_user)
+struct journal *journal_open_start(struct loop *loop, struct disk *disk, const struct journal_local_options *options,
+                                   struct journal_user *user,
+                                   void (*opened)(void *opened_user, enum status status, struct journal *journal,
+                                                  const char *message),
+                                   void *opened_user)
 {
     CHECK(options->segment_bytes >= JOURNAL_SEGMENT_BYTES_MIN);
     CHECK(options->segment_bytes % BLOCK_BYTES == 0);
@@ -364,4 +391,14 @@ void journal_local_open(struct loop *loop, struct disk *disk, const struct journ
     CHECK(segment_buffer_grow(opening, BLOCK_BYTES));
     opening->task.run = opening_start;
     loop_defer(loop, &opening->task);
+    return &local->journal;
+}
+
+void journal_local_open(struct loop *loop, struct disk *disk, const struct journal_local_options *options,
+                        struct journal_user *user,
+                        void (*opened)(void *opened_user, enum status status, struct journal *journal,
+                                       const char *message),
+                        void *opened_user)
+{
+    (void)journal_open_start(loop, disk, options, user, opened, opened_user);
 }

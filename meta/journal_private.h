@@ -75,6 +75,13 @@ struct journal_local {
     struct journal_opening *opening;
 };
 
+/* journal_local_open(), returning the journal under construction so that a test can abandon it midway, once it has
+ * started its first I/O. */
+struct journal *journal_open_start(struct loop *loop, struct disk *disk, const struct journal_local_options *options,
+                                   struct journal_user *user,
+                                   void (*opened)(void *opened_user, enum status status, struct journal *journal,
+                                                  const char *message),
+                                   void *opened_user);
 /* A file name of ours, "journal-" and eight hex digits. */
 void journal_file_name(uint32_t number, char name[DISK_NAME_BYTES]);
 struct journal_file *journal_file_take(struct journal_local *local);

@@ -172,5 +172,5 @@ enum status leaves_each_punctured(struct tables *tables, void (*each)(void *user
         }
     }
     table_walk_close(&walk);
-    return status;
+    return status == STATUS_OK ? tables->failed : status;
 }

@@ -10,6 +10,7 @@
 #include "meta/service.h"
 #include "meta/vault/vault_local.h"
 
+#include "base/buggify.h"
 #include "base/kv_rocksdb.h"
 #include "base/log.h"
 #include "base/uring.h"
@@ -311,6 +312,11 @@ static int create_key(const char *path)
 static int serve(const char *config)
 {
     static struct program program;
+    if (!buggify_from_environment()) {
+        (void)fputs("trilith-meta: TRILITH_KILL_AT does not name a kill point of this build, as NAME or NAME:N\n",
+                    stderr);
+        return EXIT_CONFIGURATION;
+    }
     enum status status = meta_options_read(config, &program.options, program.message, MESSAGE_BYTES);
     if (status == STATUS_OK) {
         log_set_level((enum log_level)program.options.log_level);

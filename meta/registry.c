@@ -53,7 +53,7 @@ static enum status rows_read(struct tables *tables, struct table_key letter_key,
         rows[(*count)++] = row;
     }
     table_walk_close(&walk);
-    return status;
+    return status == STATUS_OK ? tables->failed : status;
 }
 
 static enum status pgs_read(struct tables *tables, Trilith__Map *map)
@@ -76,7 +76,7 @@ static enum status pgs_read(struct tables *tables, Trilith__Map *map)
         map->pgs[map->n_pgs++] = pg;
     }
     table_walk_close(&walk);
-    return status;
+    return status == STATUS_OK ? tables->failed : status;
 }
 
 enum status registry_map(struct tables *tables, uint64_t epoch, Trilith__Map **result)

@@ -3,6 +3,7 @@
 
 #include "meta/leaves.h"
 
+#include "base/buggify.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -119,7 +120,7 @@ static enum status submit_packed(struct meta_service *service, struct operation 
 
 struct operation *service_submit(struct meta_service *service, struct rpc_request *request, Trilith__Command *command)
 {
-    struct list_link *link = list_take_first(&service->free);
+    struct list_link *link = BUGGIFY(BUGGIFY_META_BUSY) ? NULL : list_take_first(&service->free);
     if (link == NULL) {
         rpc_reply(request, STATUS_BUSY, NULL);
         return NULL;
@@ -143,6 +144,7 @@ static void operation_finish(struct meta_service *service, struct operation *ope
     struct rpc_request *request = operation->request;
     list_remove(&operation->link); /* It is answered here, even when answering finds the tables damaged. */
     if (request == NULL) {
+        KILL_POINT(KILL_META_CLUSTER_CREATED);
         operation_end(service, operation);
         start_finish(service, outcome->status == STATUS_EXISTS ? STATUS_OK : outcome->status);
         return;
@@ -167,6 +169,7 @@ static void committed(struct journal_user *user, uint64_t index, const void *byt
     struct outcome outcome = {0};
     enum status status = state_apply(service->parts.state, index, bytes, size, &outcome);
     if (status == STATUS_OK && outcome.punctured.count > 0 && service->vault != NULL) {
+        KILL_POINT(KILL_META_NOT_YET_PUNCTURED);
         status = vault_puncture(service->vault, outcome.punctured.page, outcome.punctured.first_slot);
     }
     if (status != STATUS_OK && status != STATUS_EXISTS) {
@@ -176,6 +179,7 @@ static void committed(struct journal_user *user, uint64_t index, const void *byt
         return;
     }
     if (operation != NULL) {
+        KILL_POINT(KILL_META_APPLIED);
         operation_finish(service, operation, &outcome);
     }
 }
@@ -225,6 +229,7 @@ static void checkpoint(struct meta_service *service)
         service_fail(service, STATUS_IO);
         return;
     }
+    KILL_POINT(KILL_META_TABLES_FLUSHED);
     journal_release(service->journal, applied);
 }
 
@@ -233,7 +238,8 @@ static void tick_fire(struct loop_timer *timer)
     struct meta_service *service = CONTAINER_OF(timer, struct meta_service, tick);
     loop_timer_start(service->parts.loop, timer, loop_now_ns(service->parts.loop) + TICK_NS);
     journal_tick(service->journal);
-    if (journal_wants_release(service->journal)) {
+    bool wanted = journal_wants_release(service->journal);
+    if (wanted ? !BUGGIFY(BUGGIFY_META_CHECKPOINT_LATE) : BUGGIFY(BUGGIFY_META_CHECKPOINT_EARLY)) {
         checkpoint(service);
     }
 }

@@ -364,6 +364,7 @@ void tables_delete(struct tables *tables, struct table_key key)
 
 void table_walk_open(struct table_walk *walk, struct tables *tables, struct table_key prefix)
 {
+    walk->tables = tables;
     walk->iterator = kv_iterator_open(tables->kv);
     walk->prefix = prefix;
     table_walk_seek(walk, &prefix);
@@ -377,6 +378,10 @@ void table_walk_seek(struct table_walk *walk, const struct table_key *key)
 bool table_walk_row(struct table_walk *walk, struct kv_slice *key, struct kv_slice *value)
 {
     if (!kv_iterator_valid(walk->iterator)) {
+        enum status status = kv_iterator_status(walk->iterator);
+        if (status != STATUS_OK) {
+            (void)tables_fail(walk->tables, status);
+        }
         return false;
     }
     *key = kv_iterator_key(walk->iterator);

@@ -124,8 +124,10 @@ void *tables_unpack(struct tables *tables, const ProtobufCMessageDescriptor *des
 
 /* ---- walking ----------------------------------------------------------------------------------- */
 
-/* All rows whose key begins with a prefix, in order. */
+/* All rows whose key begins with a prefix, in order. A walk that can't go on looks like its end, but the tables have
+ * failed then. */
 struct table_walk {
+    struct tables *tables;
     struct kv_iterator *iterator;
     struct table_key prefix;
 };
@@ -133,7 +135,7 @@ struct table_walk {
 void table_walk_open(struct table_walk *walk, struct tables *tables, struct table_key prefix);
 /* Stand at the first row at or after `key`. */
 void table_walk_seek(struct table_walk *walk, const struct table_key *key);
-/* False: no more rows with the prefix. Else the slices last until the next move. */
+/* False: no more rows with the prefix, or the tables have failed. Else the slices last until the next move. */
 bool table_walk_row(struct table_walk *walk, struct kv_slice *key, struct kv_slice *value);
 void table_walk_next(struct table_walk *walk);
 void table_walk_close(struct table_walk *walk);

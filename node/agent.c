@@ -1,6 +1,7 @@
 /* agent.c - registration, heartbeats, the lease, and the wipers and orphan walks of this node's disks. */
 #include "node/agent.h"
 
+#include "base/buggify.h"
 #include "base/log.h"
 #include "node/orphans.h"
 #include "node/wiper.h"
@@ -137,7 +138,7 @@ void agent_refresh(struct agent *agent)
 static void lease_ended(struct loop_timer *timer)
 {
     struct agent *agent = CONTAINER_OF(timer, struct agent, lease_end);
-    chunk_host_set_lease(agent->parts.host, false);
+    chunk_host_set_lease(agent->parts.host, 0);
     agent->registered = false;
     log_event(LOG_WARNING, "lease_ended", "node=%s", agent->parts.name);
 }
@@ -146,8 +147,9 @@ static void lease_renewed(struct agent *agent, uint32_t lease_ms)
 {
     agent->lease_ns = (lease_ms < LEASE_MS_MIN ? LEASE_MS_MIN : lease_ms) * NS_PER_MS;
     agent->retry_ns = RETRY_FIRST_NS;
-    chunk_host_set_lease(agent->parts.host, true);
-    loop_timer_start(agent->parts.loop, &agent->lease_end, agent->sent_ns + agent->lease_ns);
+    uint64_t until_ns = agent->sent_ns + agent->lease_ns;
+    chunk_host_set_lease(agent->parts.host, until_ns);
+    loop_timer_start(agent->parts.loop, &agent->lease_end, until_ns);
     beat_after(agent, agent->lease_ns / 4);
 }
 
@@ -287,6 +289,7 @@ static enum status registration_accept(struct agent *agent, const Trilith__NodeR
         atomic_store(&agent->disks[i].disk->id, reply->disk_ids[i]);
     }
     if (!agent->parts.has_cluster_id) {
+        KILL_POINT(KILL_NODE_JOINED);
         agent->parts.has_cluster_id = true;
         memcpy(agent->parts.cluster_id, reply->cluster_id.data, CLUSTER_ID_BYTES);
         agent->parts.joined(agent->parts.user, agent->parts.cluster_id);
@@ -379,7 +382,9 @@ static void heartbeat_done(struct rpc_call *call)
         return;
     }
     lease_renewed(agent, reply->lease_ms);
-    map_publish(agent, reply->health, reply->n_health);
+    if (!BUGGIFY(BUGGIFY_NODE_MAP_LATE)) {
+        map_publish(agent, reply->health, reply->n_health);
+    }
     wipes_take_up(agent, reply->disks_with_wipes, reply->n_disks_with_wipes);
 }
 
@@ -423,6 +428,10 @@ static void beat_fired(struct loop_timer *timer)
     struct agent *agent = CONTAINER_OF(timer, struct agent, beat);
     if (agent->calling || agent->collecting > 0) {
         return; /* The end of that arms the timer again. */
+    }
+    if (agent->registered && BUGGIFY(BUGGIFY_NODE_HEARTBEAT_SKIPPED)) {
+        beat_after(agent, agent->lease_ns / 4);
+        return;
     }
     agent->collecting = agent->disk_count;
     for (uint32_t i = 0; i < agent->disk_count; i++) {

@@ -7,7 +7,7 @@
 void chunk_host_init(struct chunk_host *host)
 {
     memset(host, 0, sizeof(*host));
-    atomic_init(&host->lease_holds, false);
+    atomic_init(&host->lease_until_ns, 0);
 }
 
 enum status chunk_host_add(struct chunk_host *host, struct loop *owner, struct chunk_store *store, const char *path)
@@ -42,9 +42,14 @@ struct chunk_host_disk *chunk_host_find(struct chunk_host *host, uint32_t disk_i
     return NULL;
 }
 
-void chunk_host_set_lease(struct chunk_host *host, bool holds)
+void chunk_host_set_lease(struct chunk_host *host, uint64_t until_ns)
 {
-    atomic_store(&host->lease_holds, holds);
+    atomic_store(&host->lease_until_ns, until_ns);
+}
+
+bool chunk_host_lease_holds(const struct chunk_host *host, uint64_t now_ns)
+{
+    return now_ns < atomic_load(&host->lease_until_ns);
 }
 
 Trilith__DiskState chunk_host_disk_state(const struct chunk_host_disk *disk)
@@ -139,6 +144,9 @@ static void put_done(struct chunk_put *chunk_put, enum status status)
     if (status == STATUS_FENCED || status == STATUS_IO) {
         chunk_host_disk_set_state(put->job.disk, TRILITH__DISK_STATE__DISK_FENCED);
     }
+    if (status == STATUS_OK && !chunk_host_lease_holds(put->host, loop_now_ns(put->job.disk->owner))) {
+        status = STATUS_UNAVAILABLE;
+    }
     job_finish(&put->job, status);
 }
 
@@ -170,7 +178,9 @@ static void put_refuse(struct host_job *job)
 void chunk_host_put(struct chunk_host *host, struct chunk_host_disk *disk, struct host_put *put, struct loop *home,
                     void (*done)(struct host_job *job))
 {
-    job_start(&put->job, disk, home, atomic_load(&host->lease_holds) ? put_work : put_refuse, done);
+    put->host = host;
+    bool holds = chunk_host_lease_holds(host, loop_now_ns(home));
+    job_start(&put->job, disk, home, holds ? put_work : put_refuse, done);
 }
 
 static void get_done(struct chunk_get *chunk_get, enum status status)

@@ -38,7 +38,7 @@ struct chunk_host_disk {
 struct chunk_host {
     struct chunk_host_disk disks[CHUNK_HOST_DISKS_MAX];
     uint32_t disk_count;
-    atomic_bool lease_holds;
+    atomic_uint_least64_t lease_until_ns; /* by the loops' clock; 0: no lease */
 };
 
 void chunk_host_init(struct chunk_host *host);
@@ -51,8 +51,10 @@ MUST_USE enum status chunk_host_add(struct chunk_host *host, struct loop *owner,
 /* The disk with this id in the map, or NULL when it is not here. */
 struct chunk_host_disk *chunk_host_find(struct chunk_host *host, uint32_t disk_id);
 
-/* The node's lease began or ended. */
-void chunk_host_set_lease(struct chunk_host *host, bool holds);
+/* The node's lease lasts until then; 0: it has none. Every put asks the clock when it begins and when it is done: a
+ * process that was stopped handles what lies in its sockets before any timer tells it that the lease has ended. */
+void chunk_host_set_lease(struct chunk_host *host, uint64_t until_ns);
+bool chunk_host_lease_holds(const struct chunk_host *host, uint64_t now_ns);
 
 Trilith__DiskState chunk_host_disk_state(const struct chunk_host_disk *disk);
 void chunk_host_disk_set_state(struct chunk_host_disk *disk, Trilith__DiskState state);
@@ -72,11 +74,13 @@ struct host_job {
     struct loop_task task;
 };
 
-/* Store a chunk: statuses of chunk_store_put(), and STATUS_UNAVAILABLE (catching up, or no lease), STATUS_FENCED,
- * STATUS_FULL. The caller fills put.header, put.payload and put.seals. */
+/* Store a chunk: statuses of chunk_store_put(), and STATUS_UNAVAILABLE (catching up, or no lease at the beginning or the
+ * end; in the latter case the copy may be there), STATUS_FENCED, STATUS_FULL. The caller fills put.header, put.payload
+ * and put.seals. */
 struct host_put {
     struct host_job job;
     struct chunk_put put;
+    const struct chunk_host *host; /* private until `done` */
 };
 void chunk_host_put(struct chunk_host *host, struct chunk_host_disk *disk, struct host_put *put, struct loop *home,
                     void (*done)(struct host_job *job));

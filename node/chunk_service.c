@@ -1,6 +1,7 @@
 /* chunk_service.c - chunk requests of peers, checked, carried to the disk and answered. */
 #include "node/chunk_service.h"
 
+#include "base/buggify.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -155,7 +156,7 @@ static void serve_put(struct chunk_service *service, struct rpc_request *request
         rpc_reply(request, status, NULL);
         return;
     }
-    struct serving *serving = serving_take(service, request, disk);
+    struct serving *serving = BUGGIFY(BUGGIFY_NODE_PUT_BUSY) ? NULL : serving_take(service, request, disk);
     if (serving == NULL) {
         rpc_reply(request, STATUS_BUSY, NULL);
         return;

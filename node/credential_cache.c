@@ -1,6 +1,8 @@
 /* credential_cache.c - a small table of leased credentials, with the lookups that wait for each. */
 #include "node/credential_cache.h"
 
+#include "base/buggify.h"
+
 #include <stdlib.h>
 
 #define CREDENTIALS_FRESH_MAX (CREDENTIALS_MAX / 4 * 3) /* above it a fresh credential may be given up for another */
@@ -151,7 +153,8 @@ static enum status entry_accept(struct credential_entry *entry, const Trilith__C
     entry->credential.tenant_id = reply->tenant_id;
     memcpy(entry->credential.tenant_name, reply->tenant_name, strlen(reply->tenant_name) + 1);
     entry->known = STATUS_OK;
-    entry->until_ns = loop_now_ns(entry->cache->loop) + reply->lease_ms * NS_PER_MS;
+    uint64_t lease_ns = BUGGIFY(BUGGIFY_GATEWAY_CREDENTIAL_LAPSED) ? 0 : reply->lease_ms * NS_PER_MS;
+    entry->until_ns = loop_now_ns(entry->cache->loop) + lease_ns;
     return STATUS_OK;
 }
 
@@ -186,6 +189,7 @@ static void entry_fetch(struct credential_entry *entry)
     memset(&entry->call, 0, sizeof(entry->call));
     entry->call.type = TRILITH__MESSAGE_TYPE__CREDENTIAL_GET;
     entry->call.deadline_ns = loop_now_ns(entry->cache->loop) + entry->cache->call_ns;
+    entry->call.may_repeat = true;
     entry->call.done = entry_fetched;
     entry->fetching = true;
     rpc_call_start(entry->cache->meta, &entry->call, &request.base);

@@ -1,6 +1,8 @@
 /* leaf_leases.c - the stock of leaves of each bucket, and the puts that wait for one. */
 #include "node/leaf_leases.h"
 
+#include "base/buggify.h"
+
 #include <stdlib.h>
 
 struct leaf_stock {
@@ -117,7 +119,7 @@ static bool reply_is_right(const Trilith__LeafLeaseReply *reply)
  * never used costs nothing but itself. */
 static void stock_accept(struct leaf_stock *stock, const Trilith__LeafLeaseReply *reply)
 {
-    uint64_t lease_ns = reply->lease_ms * NS_PER_MS;
+    uint64_t lease_ns = BUGGIFY(BUGGIFY_GATEWAY_LEAVES_LAPSED) ? 0 : reply->lease_ms * NS_PER_MS;
     uint64_t until_ns = loop_now_ns(stock->leases->loop) + lease_ns - lease_ns / 8;
     for (size_t i = 0; i < reply->n_leaves && stock->count < LEAF_STOCK_MAX; i++) {
         struct key *key = key_take(stock->leases->pool);
@@ -184,10 +186,11 @@ static void stock_refill(struct leaf_stock *stock)
     request.node_id = stock->leases->node_id;
     request.tenant_id = stock->tenant_id;
     request.bucket_id = stock->bucket_id;
-    request.count = LEAF_LEASE_COUNT;
+    request.count = BUGGIFY(BUGGIFY_GATEWAY_LEASE_OF_ONE_LEAF) ? 1 : LEAF_LEASE_COUNT;
     memset(&stock->call, 0, sizeof(stock->call));
     stock->call.type = TRILITH__MESSAGE_TYPE__LEAF_LEASE;
     stock->call.deadline_ns = loop_now_ns(stock->leases->loop) + stock->leases->call_ns;
+    stock->call.may_repeat = true; /* Leaves leased twice are lost, but not wrong. */
     stock->call.done = stock_refilled;
     stock->fetching = true;
     rpc_call_start(stock->leases->meta, &stock->call, &request.base);

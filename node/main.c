@@ -7,6 +7,7 @@
 #include "node/node_state.h"
 #include "node/reactor.h"
 
+#include "base/buggify.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -335,6 +336,10 @@ static int run_reactors(void)
 
 static int serve(const char *config)
 {
+    if (!buggify_from_environment()) {
+        fputs("trilith-node: TRILITH_KILL_AT does not name a kill point of this build, as NAME or NAME:N\n", stderr);
+        return EXIT_CONFIGURATION;
+    }
     enum status status = node_options_read(config, &node.options, node.message, sizeof(node.message));
     if (status != STATUS_OK) {
         fprintf(stderr, "trilith-node: %s\n", node.message);

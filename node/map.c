@@ -155,6 +155,7 @@ struct map *map_with_health(const struct map *map, Trilith__DiskHealth *const *h
     for (uint32_t i = 0; i < copy->disk_count; i++) {
         copy->disks[i].up = false;
         copy->disks[i].takes_chunks = false;
+        copy->disks[i].is_full = false;
         copy->disks[i].free_bytes = 0;
     }
     for (size_t i = 0; i < health_count; i++) {
@@ -166,6 +167,7 @@ struct map *map_with_health(const struct map *map, Trilith__DiskHealth *const *h
         disk->up = health[i]->up;
         disk->free_bytes = health[i]->free;
         disk->takes_chunks = disk->up && health[i]->state == TRILITH__DISK_STATE__DISK_SERVING;
+        disk->is_full = disk->up && health[i]->state == TRILITH__DISK_STATE__DISK_FULL;
     }
     return copy;
 }
@@ -239,6 +241,17 @@ static unsigned pg_usable_members(const struct map *map, const struct map_avoid 
     return usable;
 }
 
+/* The members that could take a chunk if they had room. */
+static unsigned pg_willing_members(const struct map *map, const struct map_pg *pg)
+{
+    unsigned willing = 0;
+    for (unsigned m = 0; m < REPLICAS; m++) {
+        const struct map_disk *disk = map_find_disk(map, pg->members[m]);
+        willing += disk->takes_chunks || disk->is_full ? 1 : 0;
+    }
+    return willing;
+}
+
 enum status map_choose_pg(const struct map *map, const struct map_avoid *avoid, unsigned copies, uint64_t random,
                           struct map_choice *choice)
 {
@@ -248,8 +261,8 @@ enum status map_choose_pg(const struct map *map, const struct map_avoid *avoid, 
     uint32_t disks[REPLICAS];
     uint64_t weight = 0;
     for (uint32_t i = 0; i < map->pg_count; i++) {
+        any_up = any_up || pg_willing_members(map, &map->pgs[i]) >= copies;
         if (pg_usable_members(map, avoid, &map->pgs[i], disks, &weight) >= copies) {
-            any_up = true;
             total += weight;
         }
     }

@@ -35,6 +35,7 @@ struct map_disk {
     struct uuid uuid;
     bool up;             /* its node's lease holds and it serves */
     bool takes_chunks;   /* up, not fenced, not full */
+    bool is_full;        /* up, and would take chunks if it had room */
     uint64_t free_bytes; /* as of the last heartbeat */
 };
 

@@ -15,6 +15,7 @@
 #include "node/gateway_parts.h"
 #include "node/read_plan.h"
 
+#include "base/buggify.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -340,6 +341,7 @@ static void record_ask(struct object_get *get, const char *bucket_name)
     request.key.len = get->key_bytes;
     get->call.type = TRILITH__MESSAGE_TYPE__OBJECT_GET;
     get->call.deadline_ns = gateway_meta_deadline_ns(get->gateway);
+    get->call.may_repeat = true;
     get->call.done = record_here;
     get->calling = true;
     rpc_call_start(get->gateway->meta, &get->call, &request.base);
@@ -476,6 +478,11 @@ static void window_start(struct get_window *window, struct slab *slab)
         count = map_order_replicas(map, get->refs[window->chunk].pg, chunk_client_local_node(get->gateway->chunks),
                                    &suspects, random, disks);
     }
+    if (count > 1 && BUGGIFY(BUGGIFY_GATEWAY_LAST_REPLICA_FIRST)) {
+        uint32_t last = disks[count - 1];
+        disks[count - 1] = disks[0];
+        disks[0] = last;
+    }
     read_plan_init(&window->plan, disks, count);
     window_ask(window);
 }
@@ -506,6 +513,9 @@ static void windows_advance(struct object_get *get)
         CHECK(window->stage == WINDOW_FREE);
         window_aim(get, window);
         uint32_t bytes = (window->end_unit - window->next_unit) * UNIT_BYTES;
+        if (get->active > 0 && BUGGIFY(BUGGIFY_GATEWAY_NO_READ_AHEAD)) {
+            return;
+        }
         struct slab *slab = slab_take(get->gateway->slabs, bytes);
         if (slab == NULL && get->active > 0) {
             return; /* Fetching ahead is a luxury: never wait in line for it. */

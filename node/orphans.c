@@ -1,6 +1,7 @@
 /* orphans.c - the walk:  list a page ──> ask about what is old enough ──> pause ──> next page ──> ... ──> rest. */
 #include "node/orphans.h"
 
+#include "base/buggify.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -161,7 +162,9 @@ static void page_listed(struct host_job *job)
         wake_after(orphans, RETRY_NS); /* The same page again. */
         return;
     }
-    orphans->last_page = orphans->list.count < CHUNK_HOST_LIST_MAX;
+    bool cut = orphans->list.count > 1 && BUGGIFY(BUGGIFY_NODE_ORPHAN_PAGE_OF_ONE);
+    orphans->last_page = orphans->list.count < CHUNK_HOST_LIST_MAX && !cut;
+    orphans->list.count = cut ? 1 : orphans->list.count;
     page_ask(orphans);
 }
 

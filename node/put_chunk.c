@@ -8,6 +8,7 @@
  * The slab is read by the kernel until every member has said how it ended; only then is it opened and sealed again. */
 #include "node/object_put_parts.h"
 
+#include "base/buggify.h"
 #include "base/log.h"
 
 /* Attempts to make one chunk durable. The pause before the next one doubles each time, 1.5 s in all: in it a node with
@@ -170,7 +171,7 @@ static void chunk_step(struct put_chunk *chunk, const struct replicate_event *ev
     if (put->ended) {
         put_chunk_free(chunk);
         object_put_settle(put);
-    } else if (actions.outcome == STATUS_OK) {
+    } else if (actions.outcome == STATUS_OK && !(chunk->attempts == 0 && BUGGIFY(BUGGIFY_GATEWAY_CHUNK_SENT_AGAIN))) {
         chunk_durable(chunk);
     } else {
         chunk_attempt_failed(chunk, actions.outcome);
@@ -234,6 +235,7 @@ static void chunk_attempt_failed(struct put_chunk *chunk, enum status status)
     chunk->stage = PUT_CHUNK_PAUSING;
     bool no_room_to_remember = ref->pg != 0 && put->condemned_count == CONDEMNED_MAX;
     if (ref->pg != 0 && !no_room_to_remember) {
+        KILL_POINT(KILL_GATEWAY_CHUNK_FAILED);
         put->condemned[put->condemned_count++] = *ref;
         ref->pg = 0;
         put_condemn_start(put);

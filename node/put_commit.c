@@ -5,6 +5,7 @@
  * it. Condemning is reported in the background; when even that fails, the orphan rule does it, too. */
 #include "node/object_put_parts.h"
 
+#include "base/buggify.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -163,7 +164,8 @@ static void commit_done(struct rpc_call *call)
         object_put_settle(put);
         return;
     }
-    if (call->status == STATUS_OK && call->reply != NULL) {
+    if (call->status == STATUS_OK && call->reply != NULL && !BUGGIFY(BUGGIFY_GATEWAY_COMMIT_SENT_AGAIN)) {
+        KILL_POINT(KILL_GATEWAY_COMMIT_ANSWERED);
         commit_succeeded(put, (const Trilith__ObjectCommitReply *)call->reply);
         object_put_settle(put);
         return;
@@ -246,6 +248,7 @@ static void commit_send(struct object_put *put)
 
 void put_commit_start(struct object_put *put)
 {
+    KILL_POINT(KILL_GATEWAY_CHUNKS_DURABLE);
     put->commit_until_ns = loop_now_ns(put->gateway->loop) + COMMIT_CALLS_MAX * put->gateway->options.meta_call_ns;
     commit_send(put);
 }

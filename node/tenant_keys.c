@@ -1,6 +1,8 @@
 /* tenant_keys.c - a small table of leased keys, with those who wait for each. */
 #include "node/tenant_keys.h"
 
+#include "base/buggify.h"
+
 #include <stdlib.h>
 
 struct tenant_key_entry {
@@ -114,7 +116,8 @@ static enum status entry_accept(struct tenant_key_entry *entry, const Trilith__T
     }
     memcpy(entry->dek->bytes, reply->dek.data, KEY_BYTES);
     entry->dek_version = reply->dek_version;
-    entry->until_ns = loop_now_ns(entry->keys->loop) + reply->lease_ms * NS_PER_MS;
+    uint64_t lease_ns = BUGGIFY(BUGGIFY_GATEWAY_TENANT_KEY_LAPSED) ? 0 : reply->lease_ms * NS_PER_MS;
+    entry->until_ns = loop_now_ns(entry->keys->loop) + lease_ns;
     return STATUS_OK;
 }
 
@@ -146,6 +149,7 @@ static void entry_fetch(struct tenant_key_entry *entry)
     memset(&entry->call, 0, sizeof(entry->call));
     entry->call.type = TRILITH__MESSAGE_TYPE__TENANT_KEY;
     entry->call.deadline_ns = loop_now_ns(entry->keys->loop) + entry->keys->call_ns;
+    entry->call.may_repeat = true;
     entry->call.done = entry_fetched;
     entry->fetching = true;
     rpc_call_start(entry->keys->meta, &entry->call, &request.base);

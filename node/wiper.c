@@ -1,6 +1,7 @@
 /* wiper.c - a pass over the erasures of one disk:  pull a page ──> wipe its entries ──> report it ──> next page. */
 #include "node/wiper.h"
 
+#include "base/buggify.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -182,7 +183,7 @@ static void pull_page(struct wiper *wiper)
 {
     Trilith__WipePullRequest request = TRILITH__WIPE_PULL_REQUEST__INIT;
     request.disk_id = atomic_load(&wiper->parts.disk->id);
-    request.max = WIPER_PAGE_MAX;
+    request.max = BUGGIFY(BUGGIFY_NODE_WIPE_PAGE_OF_ONE) ? 1 : WIPER_PAGE_MAX;
     if (wiper->has_cursor) {
         request.after_chunk_id.data = wiper->cursor.bytes;
         request.after_chunk_id.len = sizeof(wiper->cursor.bytes);
@@ -239,6 +240,7 @@ static void wipe_next(struct wiper *wiper)
         chunk_host_erase(wiper->parts.disk, &slot->erase, wiper->parts.loop, item_wiped);
     }
     if (wiper->wiping == 0) {
+        KILL_POINT(KILL_NODE_PAGE_WIPED);
         report_page(wiper);
     }
 }
@@ -256,7 +258,12 @@ static void page_reported(struct rpc_call *call)
         retry_later(wiper);
         return;
     }
+    KILL_POINT(KILL_NODE_PAGE_REPORTED);
     wiper->retry_ns = RETRY_FIRST_NS;
+    if (BUGGIFY(BUGGIFY_NODE_WIPES_REPORTED_TWICE)) {
+        report_page(wiper);
+        return;
+    }
     if (wiper->more) {
         pull_page(wiper);
     } else {

@@ -1,4 +1,5 @@
 /* client_call.c - the life of a call on the client's side; rpc_client_private.h says who holds it when. */
+#include "base/buggify.h"
 #include "proto/codec.h"
 #include "proto/rpc_client_private.h"
 
@@ -166,6 +167,13 @@ static void client_call_refuse(struct rpc_client *client, struct rpc_call *call,
     loop_defer(client->loop, &call->task);
 }
 
+/* Open, of use before, and nobody waits for a reply on it. */
+static bool connection_is_idle(const struct client_connection *connection)
+{
+    return connection != NULL && connection->is_open && !connection->frames.closing && connection->has_replied &&
+           list_is_empty(&connection->calls);
+}
+
 void rpc_call_start(struct rpc_client *client, struct rpc_call *call, const ProtobufCMessage *request)
 {
     CHECK(call->done != NULL);
@@ -199,6 +207,9 @@ void rpc_call_start(struct rpc_client *client, struct rpc_call *call, const Prot
     state->call = call;
     call->private_state = state;
     loop_timer_start(client->loop, &call->timer, call->deadline_ns);
+    if (connection_is_idle(client->current) && BUGGIFY(BUGGIFY_RPC_RECONNECT)) {
+        client_connection_give_up(client->current, STATUS_UNAVAILABLE);
+    }
     if (client_connection_takes_calls(client->current)) {
         client_connection_send(client->current, state);
     } else {

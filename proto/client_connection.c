@@ -203,6 +203,15 @@ void client_connection_give_up(struct client_connection *connection, enum status
     client_connect_if_wanted(client);
 }
 
+/* Whether a call that the end of its connection left without an answer is worth another connection. */
+static bool call_is_to_be_repeated(const struct client_connection *connection, const struct client_call *state)
+{
+    const struct rpc_call *call = state->call;
+    return call->may_repeat && !state->is_repeated && !state->is_decided && connection->has_replied &&
+           connection->end == STATUS_UNAVAILABLE && !connection->client->is_closing && call->payload_count == 0 &&
+           state->out.stage == FRAME_OUT_IDLE;
+}
+
 static void connection_closed(struct frame_stream *frames)
 {
     struct client_connection *connection = connection_of(frames);
@@ -226,6 +235,13 @@ static void connection_closed(struct frame_stream *frames)
         struct client_call *state = call->private_state;
         if (!state->is_decided) {
             client_call_forget_reply(call);
+        }
+        if (call_is_to_be_repeated(connection, state)) {
+            state->is_repeated = true;
+            state->connection = NULL;
+            list_remove(&call->link);
+            list_append(&client->waiting, &call->link);
+            continue;
         }
         CHECK(client_call_decide(state, connection->end));
         client_call_deliver(state);

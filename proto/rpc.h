@@ -7,6 +7,9 @@
  *
  * Deadlines   Every call has one. When it passes, `done` gets STATUS_TIMEOUT: at once when no buffer of the caller
  *             is in use by the kernel, otherwise the connection is closed first. A late reply is read and dropped.
+ * Repeating   A peer that lost its power says no goodbye: the next call finds the old connection dead. A call that
+ *             `may_repeat`, carries no payload and was sent on a connection that had served before is then sent once
+ *             more, on a new one, within its deadline.
  * Bounds      Calls in flight per client and requests in flight per connection are limited: a client over its limit
  *             refuses with STATUS_BUSY, a server stops reading.
  * Messages    protobuf-c structs. Unpacked ones live in an arena that belongs to the call or request and are valid
@@ -41,6 +44,7 @@ struct rpc_call {
     void *reply_buffer; /* for the reply's payload; NULL: none is expected */
     uint32_t reply_capacity;
     uint64_t deadline_ns; /* on the loop's clock */
+    bool may_repeat;      /* carried out twice it does no harm: see Repeating */
     void (*done)(struct rpc_call *call);
 
     /* The outcome, valid in `done`. STATUS_OK, a status the server replied with, or: STATUS_TIMEOUT;

@@ -38,6 +38,7 @@ struct client_call {
     bool is_receiving;     /* connection->receiving is this one */
     bool receives_payload; /* the kernel may be writing into the owner's buffer */
     bool reply_is_secret;
+    bool is_repeated; /* sent for the second time */
     struct frame_out out;
     struct arena arena;    /* for the unpacked reply */
     struct list_link link; /* of spare ones */

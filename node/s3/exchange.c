@@ -261,6 +261,8 @@ void s3_call(struct s3_exchange *exchange, uint16_t type, const ProtobufCMessage
     memset(&exchange->call, 0, sizeof(exchange->call));
     exchange->call.type = type;
     exchange->call.deadline_ns = gateway_meta_deadline_ns(gateway);
+    exchange->call.may_repeat =
+        type != TRILITH__MESSAGE_TYPE__BUCKET_CREATE && type != TRILITH__MESSAGE_TYPE__BUCKET_DELETE;
     exchange->call.done = call_finished;
     exchange->call_done = done;
     exchange->call_active = true;

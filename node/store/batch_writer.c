@@ -271,6 +271,7 @@ static void settle(struct chunk_store *store)
             store_fence(store, status, "index_write");
         } else {
             writer->durable_lsn = writer->settled.next_lsn - 1;
+            KILL_POINT(KILL_STORE_INDEX_WRITTEN);
         }
     }
     for (struct list_link *link; (link = list_take_first(&settled)) != NULL;) {
@@ -300,6 +301,9 @@ static void batch_done(struct batch *batch, enum status status, const char *what
         batch->failed = true;
         store_fence(batch->store, status, what);
     }
+    if (!batch->failed) {
+        KILL_POINT(KILL_STORE_BATCH_DURABLE);
+    }
     settle(batch->store);
 }
 
@@ -321,6 +325,7 @@ static void batch_written(struct batch *batch, enum status status)
         batch_done(batch, STATUS_OK, "batch_write");
         return;
     }
+    KILL_POINT(KILL_STORE_BATCH_WRITTEN);
     batch->state = BATCH_FLUSHING;
     segment_flush(batch->segment, &batch->flush, batch_flushed);
 }
@@ -395,7 +400,8 @@ static void plan_puts(struct batch_plan *plan, const struct list *puts)
     LIST_EACH (puts, link) {
         const struct chunk_put *put = LIST_ENTRY(link, struct chunk_put, link);
         if (!plan_add(plan, &plan->puts, record_bytes(RECORD_PUT, put->header.chunk_bytes),
-                      payload_block_count(put->header.chunk_bytes))) {
+                      payload_block_count(put->header.chunk_bytes)) ||
+            BUGGIFY(BUGGIFY_STORE_SMALL_BATCH)) {
             return;
         }
     }
@@ -510,9 +516,9 @@ static void submit_small(struct chunk_store *store, const struct batch_plan *pla
 
     batch_seal(store, batch);
     batch->writes_left = 1;
-    batch->needs_flush = !store->options.durable_writes;
+    batch->needs_flush = !store->options.durable_writes || BUGGIFY(BUGGIFY_STORE_SEPARATE_FLUSH);
     disk_write(batch->segment->file, &batch->header_io, batch->area, batch_bytes(batch), batch->header.offset,
-               store->options.durable_writes ? DISK_DURABLE : 0, header_written);
+               batch->needs_flush ? 0 : DISK_DURABLE, header_written);
 }
 
 /* One large chunk: header from our buffer, payload from its owner's. */
@@ -545,7 +551,7 @@ static bool small_is_ready(const struct chunk_store *store)
     const struct batch_writer *writer = &store->writer;
 
     return list_is_empty(&writer->in_flight) || writer->group_due || store->options.group_wait_us == 0 ||
-           writer->small_bytes >= BATCH_SMALL_BYTES;
+           writer->small_bytes >= BATCH_SMALL_BYTES || (has_small(writer) && BUGGIFY(BUGGIFY_STORE_NO_GROUP_WAIT));
 }
 
 /* The records of erasing and cleaning first, with as many puts as fit; puts may be short of room when those are not. */
@@ -630,6 +636,15 @@ static bool pump_one(struct chunk_store *store)
     return pump_small(store) || (writer->rolling == NULL && pump_large(store));
 }
 
+/* Whether the next batch may start now. What makes it wait ends with a pump. */
+static bool may_submit(const struct chunk_store *store)
+{
+    const struct batch_writer *writer = &store->writer;
+
+    return !store->fenced && writer->rolling == NULL && !list_is_empty(&writer->free) &&
+           (list_is_empty(&writer->in_flight) || !BUGGIFY(BUGGIFY_STORE_BATCH_ALONE));
+}
+
 void batch_writer_pump(struct chunk_store *store)
 {
     struct batch_writer *writer = &store->writer;
@@ -641,7 +656,7 @@ void batch_writer_pump(struct chunk_store *store)
     writer->pumping = true;
     do {
         writer->pump_again = false;
-        while (!store->fenced && writer->rolling == NULL && !list_is_empty(&writer->free) && pump_one(store)) {
+        while (may_submit(store) && pump_one(store)) {
         }
     } while (writer->pump_again);
     writer->pumping = false;

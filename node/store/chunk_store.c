@@ -173,6 +173,10 @@ static void put_start(struct chunk_store *store, struct chunk_put *put)
         put_finish(put, STATUS_CORRUPT);
         return;
     }
+    if (BUGGIFY(BUGGIFY_STORE_PUT_REFUSED)) {
+        put_finish(put, STATUS_FULL);
+        return;
+    }
     memset(put->payload + bytes, 0, (size_t)payload_block_count(bytes) * BLOCK_BYTES - bytes);
     put->header.stored_ms = loop_wall_ms(store->loop);
     list_append(put_bucket(store, &put->header.id), &put->same_hash);

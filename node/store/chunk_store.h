@@ -12,7 +12,9 @@
  * Reserve     Two segments are kept back so that a full disk can always erase and clean.
  * Ownership   The caller owns requests, seals and buffers; all stay valid and untouched until `done`.
  * Bounds      Requests queue inside the store without limit of its own: each holds a slab or a connection's slot,
- *             and those are limited. The store allocates per open segment, not per request.
+ *             and those are limited.
+ * Memory      All of it is asked for when opening, none per request. Without it the process stops in a CHECK: it
+ *             could not work.
  * Threads     Loop thread only. `done` never runs inside the call that starts the request, and runs exactly once. */
 #ifndef TRILITH_NODE_STORE_CHUNK_STORE_H
 #define TRILITH_NODE_STORE_CHUNK_STORE_H

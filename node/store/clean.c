@@ -83,8 +83,8 @@ bool cleaner_would_clean(const struct chunk_store *store, const struct segment *
            segment_reclaimable_bytes(segment) >= unused + gain_wanted_bytes(store);
 }
 
-/* The segment to clean now, or NULL. */
-static struct segment *choose_victim(struct chunk_store *store)
+/* The segment to clean when at most `free_max` are free, or NULL. */
+static struct segment *choose_victim(struct chunk_store *store, uint32_t free_max)
 {
     struct segment_table *table = &store->segments;
     uint32_t free_segments = segments_free(table);
@@ -99,7 +99,7 @@ static struct segment *choose_victim(struct chunk_store *store)
         if (segment->moved_out) {
             return segment;
         }
-        if (free_segments <= low_water(store) && segment_reclaimable_bytes(segment) >= gain_wanted &&
+        if (free_segments <= free_max && segment_reclaimable_bytes(segment) >= gain_wanted &&
             (best == NULL || segment_reclaimable_bytes(segment) > segment_reclaimable_bytes(best))) {
             best = segment;
         }
@@ -113,7 +113,7 @@ bool cleaner_can_help(struct chunk_store *store)
         return false;
     }
     bool wiping = store->preparer.stage != PREPARE_IDLE && store->preparer.wiping;
-    return wiping || store->cleaner.stage != CLEAN_IDLE || choose_victim(store) != NULL;
+    return wiping || store->cleaner.stage != CLEAN_IDLE || choose_victim(store, low_water(store)) != NULL;
 }
 
 /* ---- walking the victim -------------------------------------------------------------------------- */
@@ -170,6 +170,7 @@ static void clean_end(struct chunk_store *store)
     if (victim->readers > 0) {
         return;
     }
+    KILL_POINT(KILL_STORE_MOVES_DURABLE);
     if (index_flush(store) != STATUS_OK) {
         cleaner_give_up(store, "index_flush");
         return;
@@ -373,7 +374,7 @@ void cleaner_consider(struct chunk_store *store)
         (store->preparer.stage != PREPARE_IDLE && store->preparer.wiping)) {
         return;
     }
-    struct segment *victim = choose_victim(store);
+    struct segment *victim = choose_victim(store, BUGGIFY(BUGGIFY_STORE_CLEAN_EARLY) ? UINT32_MAX : low_water(store));
     if (victim == NULL) {
         return;
     }

@@ -151,6 +151,7 @@ static void result_durable(struct log_item *item, enum status status)
     struct wipe *wipe = CONTAINER_OF(item, struct wipe, item);
 
     if (status == STATUS_OK) {
+        KILL_POINT(KILL_STORE_ERASED_DURABLE);
         wipe->store->wiped++;
         /* This may have been the damage that cleaning met there. */
         wipe->store->segments.segments[wipe->place.segment].stuck = false;
@@ -182,6 +183,7 @@ static void verify_read(struct disk_io *io)
 static void verify_next(struct wipe *wipe)
 {
     if (wipe->bytes_done == wipe->bytes) {
+        KILL_POINT(KILL_STORE_WIPE_VERIFIED);
         content_hash_end(wipe->digest, wipe->item.record.digest);
         wipe_record_result(wipe);
         return;
@@ -200,6 +202,7 @@ static void wipe_flushed(struct flush_waiter *waiter, enum status status)
         wipe_fail(wipe, status, "wipe_flush");
         return;
     }
+    KILL_POINT(KILL_STORE_WIPE_FLUSHED);
     char name[DISK_NAME_BYTES];
     segment_name(wipe->place.segment, name);
     wipe->stage = WIPE_VERIFY;
@@ -236,6 +239,7 @@ static void write_next(struct wipe *wipe)
         return;
     }
     if (wipe->bytes_done == wipe->bytes) {
+        KILL_POINT(KILL_STORE_WIPE_WRITTEN);
         wipe->stage = WIPE_FLUSH;
         segment_flush(segment, &wipe->flush, wipe_flushed);
         return;
@@ -279,6 +283,7 @@ static void intent_durable(struct log_item *item, enum status status)
         wipe_end(wipe, status);
         return;
     }
+    KILL_POINT(KILL_STORE_INTENT_DURABLE);
     wipe_try_write(wipe);
 }
 

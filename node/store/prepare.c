@@ -167,6 +167,7 @@ static void verify_next(struct chunk_store *store)
         return;
     }
     if (preparer->offset == store->segments.segment_bytes) {
+        KILL_POINT(KILL_STORE_SEGMENT_WIPED);
         write_ready_header(store);
         return;
     }
@@ -244,6 +245,7 @@ static void mark_flushed(struct flush_waiter *waiter, enum status status)
         prepare_fail(store, status, "prepare_flush");
         return;
     }
+    KILL_POINT(KILL_STORE_SEGMENT_MARKED);
     store->preparer.offset = SEGMENT_HEADER_BYTES;
     zero_next(store);
 }
@@ -357,7 +359,7 @@ void preparer_consider(struct chunk_store *store)
         return;
     }
     segment = find_prewrite(store);
-    if (segment == NULL) {
+    if (segment == NULL || BUGGIFY(BUGGIFY_STORE_PREWRITE_SKIPPED)) {
         return;
     }
     if (!batch_writer_is_idle(store)) {

@@ -39,6 +39,8 @@ static void roll_flushed(struct flush_waiter *waiter, enum status status)
 
     if (status != STATUS_OK) {
         store_fence(store, status, "segment_flush");
+    } else {
+        KILL_POINT(KILL_STORE_SEGMENT_OPENED);
     }
     roll_end(store, status == STATUS_OK);
 }
@@ -133,12 +135,20 @@ static void roll_start(struct chunk_store *store, struct segment *next)
 
 /* ---- the decision -------------------------------------------------------------------------------- */
 
+/* With room to spare, puts leave a segment that is half full: the rest of it is dead space, which cleaning gives back. */
+static bool leaves_early(const struct chunk_store *store, enum room_level level, uint32_t free_segments)
+{
+    return level == ROOM_PUT && free_segments > 2 * RESERVE_SEGMENTS &&
+           store->writer.open->end > store->segments.segment_bytes / 2 && BUGGIFY(BUGGIFY_STORE_NEXT_SEGMENT_EARLY);
+}
+
 enum room room_find(struct chunk_store *store, enum room_level level, size_t bytes)
 {
     struct segment *open = store->writer.open;
     uint32_t free_segments = segments_free(&store->segments);
 
-    if (open != NULL && open->end + bytes <= store->segments.segment_bytes) {
+    if (open != NULL && open->end + bytes <= store->segments.segment_bytes &&
+        !leaves_early(store, level, free_segments)) {
         return free_segments >= (uint32_t)level ? ROOM_HERE : ROOM_NONE;
     }
     if (free_segments <= (uint32_t)level) {

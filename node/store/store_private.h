@@ -17,6 +17,7 @@
 #ifndef TRILITH_NODE_STORE_STORE_PRIVATE_H
 #define TRILITH_NODE_STORE_STORE_PRIVATE_H
 
+#include "base/buggify.h"
 #include "base/keystream.h"
 #include "node/store/batch_reader.h"
 #include "node/store/chunk_index.h"

@@ -30,6 +30,7 @@ static void superblock_written(struct disk_io *io)
         superblock_end(store, io->status);
         return;
     }
+    KILL_POINT(KILL_STORE_SUPERBLOCK_WRITTEN);
     disk_flush(store->superblock.file, io, superblock_flushed);
 }
 
@@ -52,6 +53,22 @@ void superblock_write(struct chunk_store *store, bool clean,
                superblock_offset(superblock->state.sequence), 0, superblock_written);
 }
 
+static void upkeep_superblock_done(struct chunk_store *store, enum status status)
+{
+    if (status != STATUS_OK) {
+        store_fence(store, status, "superblock_write");
+        batch_writer_pump(store);
+    }
+    store_close_continue(store);
+}
+
+static void hint_write(struct chunk_store *store)
+{
+    if (!store->fenced && !store->superblock.in_flight) {
+        superblock_write(store, false, upkeep_superblock_done);
+    }
+}
+
 /* ---- the index on the disk ----------------------------------------------------------------------- */
 
 enum status index_flush(struct chunk_store *store)
@@ -70,17 +87,15 @@ enum status index_flush(struct chunk_store *store)
     store->writer.unflushed_index_bytes = 0;
     if (status != STATUS_OK) {
         store_fence(store, status, "index_flush");
+    } else {
+        KILL_POINT(KILL_STORE_INDEX_FLUSHED);
     }
     return status;
 }
 
-static void upkeep_superblock_done(struct chunk_store *store, enum status status)
+static void upkeep_timer_restart(struct chunk_store *store)
 {
-    if (status != STATUS_OK) {
-        store_fence(store, status, "superblock_write");
-        batch_writer_pump(store);
-    }
-    store_close_continue(store);
+    loop_timer_start(store->loop, &store->upkeep_timer, loop_now_ns(store->loop) + UPKEEP_NS);
 }
 
 void upkeep_timer_fired(struct loop_timer *timer)
@@ -90,8 +105,12 @@ void upkeep_timer_fired(struct loop_timer *timer)
     if (store->fenced || store->closing) {
         return;
     }
-    if (index_flush(store) == STATUS_OK && !store->superblock.in_flight) {
-        superblock_write(store, false, upkeep_superblock_done);
+    if (BUGGIFY(BUGGIFY_STORE_INDEX_FLUSH_LATE)) {
+        upkeep_timer_restart(store);
+        return;
+    }
+    if (index_flush(store) == STATUS_OK) {
+        hint_write(store);
     }
     batch_writer_pump(store);
 }
@@ -99,11 +118,14 @@ void upkeep_timer_fired(struct loop_timer *timer)
 void upkeep_after_batches(struct chunk_store *store, uint64_t bytes)
 {
     store->writer.unflushed_index_bytes += bytes;
-    if (store->writer.unflushed_index_bytes >= INDEX_FLUSH_BYTES) {
+    if (store->writer.unflushed_index_bytes >= INDEX_FLUSH_BYTES || BUGGIFY(BUGGIFY_STORE_INDEX_FLUSH_EARLY)) {
         (void)!index_flush(store); /* A failure has fenced the store; there is nobody else to tell. */
     }
+    if (BUGGIFY(BUGGIFY_STORE_SUPERBLOCK_EARLY)) {
+        hint_write(store);
+    }
     if (!loop_timer_is_armed(&store->upkeep_timer)) {
-        loop_timer_start(store->loop, &store->upkeep_timer, loop_now_ns(store->loop) + UPKEEP_NS);
+        upkeep_timer_restart(store);
     }
 }
 

@@ -1,175 +1,56 @@
-/* sim_disk.c - files as two images and a map of the sectors in which they differ.
+/* sim_disk.c - a disk in memory: requests, handles and names, and what the end of a process leaves of them.
  *
- * Invariant  A sector whose `dirty` entry is 0 is the same in both images. Otherwise the entry is the sequence number
- *            of the write that last completed there, so a flush that started at sequence number s covers exactly the
- *            sectors with an entry of 1..s. */
-#include "tests/sim/sim_disk.h"
-
-#include "tests/sim/sim_random.h"
+ * What files hold is in sim_disk_image.c, how writes get there in sim_disk_write.c, and what goes wrong is decided in
+ * sim_disk_faults.c. */
+#include "tests/sim/sim_disk_private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTOR             SIM_DISK_SECTOR_BYTES
 #define GARBAGE_PERCENT    2
-#define CAPACITY_AT_START  GIB(16)
 #define LATENCY_MIN_NS     (20 * NS_PER_US)
 #define LATENCY_MAX_NS     (200 * NS_PER_US)
 #define IDLE_LATENCY_TIMES 10
-#define IO_KINDS           4
-
-struct sim_file {
-    struct list_link link; /* in sim_disk.files while it has a name */
-    char name[DISK_NAME_BYTES];
-    uint64_t bytes;
-    uint8_t *seen;    /* what reads return */
-    uint8_t *durable; /* what survives a crash */
-    uint64_t *dirty;  /* per sector */
-    unsigned handles;
-    bool removed;
-};
-
-struct sim_handle {
-    struct disk_file base;
-    struct sim_file *file;
-    struct list_link link; /* in sim_disk.handles */
-    bool lost;             /* opened before a crash */
-};
-
-/* One I/O in flight. */
-struct sim_request {
-    struct list_link link; /* in sim_disk.requests, by due time and then by order */
-    struct disk_io *io;
-    struct sim_handle *handle;
-    uint64_t due_ns;
-    enum status outcome;
-    uint8_t *data;          /* write: a copy of the buffer as it was handed over */
-    uint64_t flushes_up_to; /* flush: the sequence number it covers */
-};
-
-struct sim_disk {
-    struct disk base;
-    struct loop *loop;
-    struct sim_random random;
-    struct loop_timer timer;
-    struct list files;
-    struct list handles;
-    struct list requests;
-    uint64_t sequence; /* of the last completed write */
-    uint64_t capacity_bytes;
-    uint64_t fail_countdown; /* 0: nothing fails */
-    enum status fail_status;
-    unsigned fail_kinds;
-    uint64_t io_counts[IO_KINDS];
-};
 
 static struct sim_disk *sim_of(struct disk *disk)
 {
     return CONTAINER_OF(disk, struct sim_disk, base);
 }
 
-static struct sim_file *file_find(struct sim_disk *sim, const char *name)
+/* ---- completing ------------------------------------------------------------------------------------ */
+
+/* The owner must not touch a buffer in flight. */
+static void buffer_check(const struct sim_request *request)
 {
-    LIST_EACH (&sim->files, link) {
-        struct sim_file *file = LIST_ENTRY(link, struct sim_file, link);
-        if (strcmp(file->name, name) == 0) {
-            return file;
-        }
+    for (size_t i = 0; i < request->block_count; i++) {
+        CHECK(memcmp(sim_block_bytes(request->blocks[i]), request->io->buffer + i * BLOCK_BYTES, BLOCK_BYTES) == 0);
     }
-    return NULL;
 }
 
-static void file_free(struct sim_file *file)
+static void read_apply(struct sim_request *request, uint32_t from, uint32_t to)
 {
-    list_remove(&file->link);
-    free(file->seen);
-    free(file->durable);
-    free(file->dirty);
-    free(file);
-}
-
-static void file_grow(struct sim_file *file, uint64_t bytes)
-{
-    if (bytes <= file->bytes) {
+    const struct sim_file *file = request->handle->file;
+    if (request->outcome != STATUS_OK) {
         return;
     }
-    /* calloc() instead of realloc(): large untouched zeros then cost no memory. */
-    uint8_t *seen = calloc(1, bytes);
-    uint8_t *durable = calloc(1, bytes);
-    uint64_t *dirty = calloc(bytes / SECTOR, sizeof(*dirty));
-    CHECK(seen != NULL && durable != NULL && dirty != NULL);
-    if (file->bytes > 0) {
-        memcpy(seen, file->seen, file->bytes);
-        memcpy(durable, file->durable, file->bytes);
-        memcpy(dirty, file->dirty, file->bytes / SECTOR * sizeof(*dirty));
+    if (!sim_file_is_readable(file, request->offset + from, to - from)) {
+        request->outcome = STATUS_IO;
+        return;
     }
-    free(file->seen);
-    free(file->durable);
-    free(file->dirty);
-    file->seen = seen;
-    file->durable = durable;
-    file->dirty = dirty;
-    file->bytes = bytes;
-}
-
-static void sector_settle(struct sim_file *file, uint64_t sector)
-{
-    memcpy(file->durable + sector * SECTOR, file->seen + sector * SECTOR, SECTOR);
-    file->dirty[sector] = 0;
-}
-
-/* ---- completing ---------------------------------------------------------------------------------- */
-
-/* Whether a flush in flight covers this sector as it is now. */
-static bool sector_is_being_flushed(const struct sim_disk *sim, const struct sim_file *file, uint64_t sector)
-{
-    if (file->dirty[sector] == 0) {
-        return false;
-    }
-    LIST_EACH (&sim->requests, link) {
-        const struct sim_request *request = LIST_ENTRY(link, struct sim_request, link);
-        if (request->io->kind == DISK_FLUSH && request->handle->file == file &&
-            request->flushes_up_to >= file->dirty[sector]) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void write_apply(struct sim_disk *sim, const struct sim_request *request)
-{
-    struct sim_file *file = request->handle->file;
-    const struct disk_io *io = request->io;
-    CHECK(memcmp(request->data, io->buffer, io->bytes) == 0); /* The owner must not touch a buffer in flight. */
-
-    sim->sequence++;
-    for (uint32_t done = 0; done < io->bytes; done += SECTOR) {
-        uint64_t sector = (io->offset + done) / SECTOR;
-        if (request->outcome != STATUS_OK && sim_random_percent(&sim->random, 50)) {
-            continue;
-        }
-        if (sector_is_being_flushed(sim, file, sector)) {
-            /* That flush promises the content of its start, which is about to be overwritten. */
-            sector_settle(file, sector);
-        }
-        memcpy(file->seen + sector * SECTOR, request->data + done, SECTOR);
-        file->dirty[sector] = sim->sequence;
-        if (request->outcome == STATUS_OK && (io->flags & DISK_DURABLE) != 0) {
-            sector_settle(file, sector);
-        }
-    }
+    sim_file_copy(file, SIM_DISK_CACHE, request->offset + from, request->io->buffer + from, to - from);
 }
 
 static void flush_apply(struct sim_disk *sim, const struct sim_request *request)
 {
     struct sim_file *file = request->handle->file;
-    for (uint64_t sector = 0; sector < file->bytes / SECTOR; sector++) {
-        if (file->dirty[sector] == 0 || file->dirty[sector] > request->flushes_up_to) {
-            continue;
-        }
-        if (request->outcome == STATUS_OK || sim_random_percent(&sim->random, 50)) {
-            sector_settle(file, sector);
-        }
+    if (request->outcome != STATUS_OK) {
+        struct sim_tear tear = {.random = &sim->fault_random};
+        sim_file_tear(file, request->flushes_up_to, &tear);
+    } else if (request->lie == SIM_DISK_LOST_FLUSH) {
+        bool at_stake = sim_file_promise_all(file, request->flushes_up_to);
+        sim->fault_counts[SIM_DISK_LOST_FLUSH] += at_stake ? 1 : 0;
+    } else {
+        sim_file_flush(file, request->flushes_up_to);
     }
 }
 
@@ -185,7 +66,7 @@ static uint64_t bytes_in_use(const struct sim_disk *sim)
 static void allocate_apply(struct sim_disk *sim, struct sim_request *request)
 {
     struct sim_file *file = request->handle->file;
-    uint64_t bytes = request->io->bytes;
+    uint64_t bytes = request->bytes;
     uint64_t growth = bytes > file->bytes ? bytes - file->bytes : 0;
     if (request->outcome != STATUS_OK) {
         return;
@@ -194,50 +75,102 @@ static void allocate_apply(struct sim_disk *sim, struct sim_request *request)
         request->outcome = STATUS_FULL;
         return;
     }
-    file_grow(file, bytes);
+    sim_file_grow(file, bytes);
     request->handle->base.bytes = file->bytes;
 }
 
+/* Carry out what is next of a request: all of it, or one of its parts. */
 static void request_apply(struct sim_disk *sim, struct sim_request *request)
 {
-    if (request->handle->lost) {
+    uint32_t from = request->bytes_done;
+    uint32_t left = (request->bytes - from) / BLOCK_BYTES;
+    uint32_t to =
+        request->parts > 1 ? from + (left + request->parts - 1) / request->parts * BLOCK_BYTES : request->bytes;
+    request->parts--;
+    request->bytes_done = to;
+    if (request->handle->file == NULL) {
         request->outcome = STATUS_IO;
+        request->bytes_done = request->bytes;
         return;
     }
-    switch (request->io->kind) {
+    switch (request->kind) {
     case DISK_READ:
-        if (request->outcome == STATUS_OK) {
-            memcpy(request->io->buffer, request->handle->file->seen + request->io->offset, request->io->bytes);
-        }
+        read_apply(request, from, to);
         return;
     case DISK_WRITE:
-        write_apply(sim, request);
+        buffer_check(request);
+        sim_disk_write(sim, request, from, to);
         return;
     case DISK_FLUSH:
         flush_apply(sim, request);
         return;
     case DISK_ALLOCATE:
         allocate_apply(sim, request);
+        request->bytes_done = request->bytes;
         return;
     }
     UNREACHABLE();
 }
 
-static void request_free(struct sim_request *request)
+/* Errors count for what they were, whoever asked for them. */
+static void outcome_count(struct sim_disk *sim, const struct sim_request *request)
 {
+    static const enum sim_disk_fault errors[] = {
+        [DISK_READ] = SIM_DISK_READ_ERROR,
+        [DISK_WRITE] = SIM_DISK_WRITE_ERROR,
+        [DISK_FLUSH] = SIM_DISK_FLUSH_ERROR,
+        [DISK_ALLOCATE] = SIM_DISK_FULL,
+    };
+    if (request->outcome != STATUS_OK && request->handle->file != NULL) {
+        sim->fault_counts[errors[request->kind]]++;
+    }
+}
+
+static uint64_t outcome_fact(const struct sim_disk *sim, const struct sim_request *request)
+{
+    uint64_t fact = sim->seed;
+    uint64_t words[] = {(uint64_t)request->kind << 32 | (uint64_t)request->outcome, request->offset, request->bytes};
+    for (size_t i = 0; i < ARRAY_LENGTH(words); i++) {
+        fact ^= words[i];
+        fact = sim_splitmix(&fact);
+    }
+    for (size_t i = 0; i < request->block_count; i++) { /* The content is one of the things that must be the same. */
+        uint64_t word;
+        memcpy(&word, sim_block_bytes(request->blocks[i]), sizeof(word));
+        fact = fact * UINT64_C(0x100000001b3) ^ word;
+    }
+    return fact;
+}
+
+static void request_free(struct sim_disk *sim, struct sim_request *request)
+{
+    for (size_t i = 0; i < request->block_count; i++) {
+        sim_block_release(&sim->blocks, request->blocks[i]);
+    }
     list_remove(&request->link);
-    free(request->data);
     free(request);
 }
 
+/* Touches the loop only when there is something to change: it may be gone when no I/O is in flight. */
 static void timer_rearm(struct sim_disk *sim)
 {
     struct list_link *first = list_first(&sim->requests);
-    if (first == NULL) {
-        loop_timer_stop(sim->loop, &sim->timer);
-    } else {
+    if (first != NULL) {
         loop_timer_start(sim->loop, &sim->timer, LIST_ENTRY(first, struct sim_request, link)->due_ns);
+    } else if (loop_timer_is_armed(&sim->timer)) {
+        loop_timer_stop(sim->loop, &sim->timer);
     }
+}
+
+void sim_disk_schedule(struct sim_disk *sim, struct sim_request *request)
+{
+    struct list_link *position = sim->requests.head.previous;
+    while (position != &sim->requests.head &&
+           LIST_ENTRY(position, struct sim_request, link)->due_ns > request->due_ns) {
+        position = position->previous;
+    }
+    list_insert_before(position->next, &request->link);
+    timer_rearm(sim);
 }
 
 /* One completion per event, so that a test can step through them. */
@@ -249,25 +182,43 @@ static void complete_first(struct loop_timer *timer)
 
     list_remove(&request->link);
     request_apply(sim, request);
+    if (request->outcome == STATUS_OK && request->bytes_done < io->bytes) {
+        uint64_t latency_ns = sim_random_between(&sim->fault_random, LATENCY_MIN_NS, LATENCY_MAX_NS);
+        request->due_ns = loop_now_ns(sim->loop) + latency_ns;
+        sim_disk_schedule(sim, request);
+        return;
+    }
+    outcome_count(sim, request);
+    sim_loop_note(sim->world, outcome_fact(sim, request));
     io->status = request->outcome;
     io->bytes_done = request->outcome == STATUS_OK ? io->bytes : 0;
-    request_free(request);
+    if (io->kind == DISK_WRITE && request->outcome == STATUS_OK) {
+        sim_disk_age(sim);
+    }
+    request_free(sim, request);
     timer_rearm(sim);
     io->done(io);
 }
 
-/* ---- starting ------------------------------------------------------------------------------------ */
+/* ---- starting -------------------------------------------------------------------------------------- */
 
-static enum status next_outcome(struct sim_disk *sim, enum disk_io_kind kind)
+static struct sim_request *request_new(struct sim_disk *sim, struct sim_handle *handle, struct disk_io *io)
 {
-    if (sim->fail_countdown == 0 || (sim->fail_kinds & (1u << kind)) == 0) {
-        return STATUS_OK;
+    size_t count = io->kind == DISK_WRITE ? io->bytes / BLOCK_BYTES : 0;
+    struct sim_request *request = calloc(1, sizeof(*request) + count * sizeof(request->blocks[0]));
+    CHECK(request != NULL);
+    request->io = io;
+    request->handle = handle;
+    request->kind = io->kind;
+    request->flags = io->flags;
+    request->offset = io->offset;
+    request->bytes = io->bytes;
+    request->flushes_up_to = sim->sequence;
+    request->block_count = count;
+    for (size_t i = 0; i < count; i++) {
+        request->blocks[i] = sim_block_of(&sim->blocks, io->buffer + i * BLOCK_BYTES);
     }
-    if (sim->fail_countdown > 1) {
-        sim->fail_countdown--;
-        return STATUS_OK;
-    }
-    return sim->fail_status;
+    return request;
 }
 
 static void sim_submit(struct disk_file *base, struct disk_io *io)
@@ -276,49 +227,49 @@ static void sim_submit(struct disk_file *base, struct disk_io *io)
     struct sim_disk *sim = sim_of(base->disk);
     CHECK(io->kind == DISK_ALLOCATE || io->offset + io->bytes <= base->bytes);
 
-    struct sim_request *request = calloc(1, sizeof(*request));
-    CHECK(request != NULL);
-    request->io = io;
-    request->handle = handle;
-    request->outcome = next_outcome(sim, io->kind);
-    request->flushes_up_to = sim->sequence;
+    struct sim_request *request = request_new(sim, handle, io);
     sim->io_counts[io->kind]++;
-    if (io->kind == DISK_WRITE) {
-        request->data = malloc(io->bytes > 0 ? io->bytes : 1);
-        CHECK(request->data != NULL);
-        memcpy(request->data, io->buffer, io->bytes);
-    }
-    uint64_t latency_ns = sim_random_between(&sim->random, LATENCY_MIN_NS, LATENCY_MAX_NS);
+    sim_disk_decide(sim, request);
+    uint64_t latency_ns = sim_random_between(&sim->latency_random, LATENCY_MIN_NS, LATENCY_MAX_NS);
     if ((io->flags & DISK_IDLE) != 0) {
         latency_ns *= IDLE_LATENCY_TIMES;
     }
-    request->due_ns = loop_now_ns(sim->loop) + latency_ns;
-
-    struct list_link *position = sim->requests.head.previous;
-    while (position != &sim->requests.head &&
-           LIST_ENTRY(position, struct sim_request, link)->due_ns > request->due_ns) {
-        position = position->previous;
+    request->due_ns = loop_now_ns(sim->loop) + sim_disk_delay_ns(sim, latency_ns);
+    if (request->is_stuck) {
+        list_append(&sim->stuck, &request->link);
+        return;
     }
-    list_insert_before(position->next, &request->link);
-    timer_rearm(sim);
+    sim_disk_schedule(sim, request);
 }
 
-/* ---- files --------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------------- */
+
+static struct sim_file *file_create(struct sim_disk *sim, const char *name)
+{
+    struct sim_file *file = sim_file_new(&sim->blocks, name);
+    struct list_link *position = sim->files.head.next;
+    while (position != &sim->files.head && strcmp(LIST_ENTRY(position, struct sim_file, link)->name, name) < 0) {
+        position = position->next;
+    }
+    list_insert_before(position, &file->link);
+    return file;
+}
 
 static enum status sim_file_open(struct disk *disk, const char *name, bool create, struct disk_file **file)
 {
     struct sim_disk *sim = sim_of(disk);
     CHECK(strlen(name) < DISK_NAME_BYTES && strchr(name, '/') == NULL);
 
-    struct sim_file *found = file_find(sim, name);
+    struct sim_file *found = sim_disk_file_find(sim, name);
     if (found == NULL && !create) {
         return STATUS_NOT_FOUND;
     }
+    if (found == NULL && sim_disk_draw(sim, SIM_DISK_FULL)) {
+        sim->fault_counts[SIM_DISK_FULL]++;
+        return STATUS_FULL;
+    }
     if (found == NULL) {
-        found = calloc(1, sizeof(*found));
-        CHECK(found != NULL);
-        memcpy(found->name, name, strlen(name) + 1);
-        list_append(&sim->files, &found->link);
+        found = file_create(sim, name);
     }
     struct sim_handle *handle = calloc(1, sizeof(*handle));
     CHECK(handle != NULL);
@@ -332,31 +283,40 @@ static enum status sim_file_open(struct disk *disk, const char *name, bool creat
     return STATUS_OK;
 }
 
+/* The handle names no file any more. */
+static void handle_lose(struct sim_handle *handle)
+{
+    struct sim_file *file = handle->file;
+    handle->file = NULL;
+    if (file != NULL && --file->handles == 0 && file->removed) {
+        sim_file_free(file);
+    }
+}
+
 static void sim_file_close(struct disk_file *base)
 {
     struct sim_handle *handle = CONTAINER_OF(base, struct sim_handle, base);
-    struct sim_file *file = handle->file;
-    LIST_EACH (&sim_of(base->disk)->requests, link) {
-        CHECK(LIST_ENTRY(link, struct sim_request, link)->handle != handle);
+    const struct list *lists[] = {&sim_of(base->disk)->requests, &sim_of(base->disk)->stuck};
+    for (size_t i = 0; i < ARRAY_LENGTH(lists); i++) {
+        LIST_EACH (lists[i], link) {
+            CHECK(LIST_ENTRY(link, struct sim_request, link)->handle != handle);
+        }
     }
+    handle_lose(handle);
     list_remove(&handle->link);
     free(handle);
-    file->handles--;
-    if (file->removed && file->handles == 0) {
-        file_free(file);
-    }
 }
 
 static enum status sim_file_remove(struct disk *disk, const char *name)
 {
-    struct sim_file *file = file_find(sim_of(disk), name);
+    struct sim_file *file = sim_disk_file_find(sim_of(disk), name);
     if (file == NULL) {
         return STATUS_NOT_FOUND;
     }
     list_remove(&file->link);
     file->removed = true;
     if (file->handles == 0) {
-        file_free(file);
+        sim_file_free(file);
     }
     return STATUS_OK;
 }
@@ -364,10 +324,7 @@ static enum status sim_file_remove(struct disk *disk, const char *name)
 static enum status sim_list_files(struct disk *disk, void (*each)(void *user, const char *name, uint64_t bytes),
                                   void *user)
 {
-    LIST_EACH (&sim_of(disk)->files, link) {
-        const struct sim_file *file = LIST_ENTRY(link, struct sim_file, link);
-        each(user, file->name, file->bytes);
-    }
+    sim_disk_each_file(sim_of(disk), each, user);
     return STATUS_OK;
 }
 
@@ -388,144 +345,161 @@ static const struct disk_ops sim_disk_ops = {
     .submit = sim_submit,
 };
 
-/* ---- the crash ----------------------------------------------------------------------------------- */
+/* ---- the ends of a process ------------------------------------------------------------------------- */
 
-/* Power fails while `content` is on its way to a sector: it stays old, becomes new, or neither. */
-static void sector_tear(struct sim_disk *sim, uint8_t *durable, const uint8_t *content)
+/* Take the I/O in flight one by one: what is due first, then what is stuck. NULL: there is none. */
+static struct sim_request *request_take(struct sim_disk *sim)
 {
-    if (sim_random_percent(&sim->random, GARBAGE_PERCENT)) {
-        sim_random_bytes(&sim->random, durable, SECTOR);
-    } else if (sim_random_percent(&sim->random, 50)) {
-        memcpy(durable, content, SECTOR);
+    struct list_link *link = list_take_first(&sim->requests);
+    link = link != NULL ? link : list_take_first(&sim->stuck);
+    return link != NULL ? LIST_ENTRY(link, struct sim_request, link) : NULL;
+}
+
+static void handles_lose(struct sim_disk *sim)
+{
+    LIST_EACH (&sim->handles, link) {
+        handle_lose(LIST_ENTRY(link, struct sim_handle, link));
     }
 }
 
-static void file_tear(struct sim_disk *sim, struct sim_file *file)
+/* Power fails under a request. */
+static void request_tear(struct sim_disk *sim, const struct sim_request *request, struct sim_tear *tear)
 {
-    for (uint64_t sector = 0; sector < file->bytes / SECTOR; sector++) {
-        if (file->dirty[sector] != 0) {
-            sector_tear(sim, file->durable + sector * SECTOR, file->seen + sector * SECTOR);
-        }
-    }
-}
-
-static void request_tear(struct sim_disk *sim, const struct sim_request *request)
-{
-    const struct disk_io *io = request->io;
     struct sim_file *file = request->handle->file;
-    if (request->handle->lost) {
+    if (file == NULL) {
         return;
     }
-    if (io->kind == DISK_ALLOCATE && sim_random_percent(&sim->random, 50)) {
-        file_grow(file, io->bytes);
+    if (request->kind == DISK_ALLOCATE && sim_random_percent(&sim->crash_random, 50)) {
+        sim_file_grow(file, request->bytes);
     }
-    if (io->kind == DISK_WRITE) {
-        for (uint32_t done = 0; done < io->bytes; done += SECTOR) {
-            sector_tear(sim, file->durable + io->offset + done, request->data + done);
-        }
+    if (request->kind == DISK_WRITE) {
+        struct sim_arrival left = sim_disk_arrival_of(request, request->bytes_done, request->bytes);
+        sim_file_tear_write(file, left.first, left.blocks, left.count, tear);
     }
 }
 
 void sim_disk_crash(struct sim_disk *sim)
 {
+    struct sim_tear tear = {.random = &sim->crash_random, .garbage_percent = GARBAGE_PERCENT};
     LIST_EACH (&sim->files, link) {
-        file_tear(sim, LIST_ENTRY(link, struct sim_file, link));
+        sim_file_tear(LIST_ENTRY(link, struct sim_file, link), UINT64_MAX, &tear);
     }
-    LIST_EACH (&sim->requests, link) {
-        struct sim_request *request = LIST_ENTRY(link, struct sim_request, link);
-        request_tear(sim, request);
-        request_free(request);
+    for (struct sim_request *request; (request = request_take(sim)) != NULL;) {
+        request_tear(sim, request, &tear);
+        request_free(sim, request);
     }
-    LIST_EACH (&sim->files, link) {
-        struct sim_file *file = LIST_ENTRY(link, struct sim_file, link);
-        for (uint64_t sector = 0; sector < file->bytes / SECTOR; sector++) {
-            if (memcmp(file->seen + sector * SECTOR, file->durable + sector * SECTOR, SECTOR) != 0) {
-                memcpy(file->seen + sector * SECTOR, file->durable + sector * SECTOR, SECTOR);
-            }
-            file->dirty[sector] = 0;
-        }
-    }
-    LIST_EACH (&sim->handles, link) {
-        LIST_ENTRY(link, struct sim_handle, link)->lost = true;
-    }
+    sim->fault_counts[SIM_DISK_TORN] += tear.torn;
+    sim->fault_counts[SIM_DISK_GARBAGE] += tear.garbage;
+    handles_lose(sim);
     sim->fail_countdown = 0;
     timer_rearm(sim);
 }
 
-/* ---- the test's side ------------------------------------------------------------------------------ */
+/* The machine may have got all of a write, nothing, or some of its blocks. Nobody was told that it did. */
+static void write_leave(struct sim_disk *sim, const struct sim_request *request)
+{
+    struct sim_arrival left = sim_disk_arrival_of(request, request->bytes_done, request->bytes);
+    left.is_durable = false;
+    switch (sim_random_below(&sim->crash_random, 3)) {
+    case 0:
+        return;
+    case 1:
+        sim_disk_arrive(sim, &left);
+        return;
+    default:
+        for (size_t i = 0; i < request->block_count - request->bytes_done / BLOCK_BYTES; i++) {
+            struct sim_arrival one = left;
+            one.first += i;
+            one.blocks += i;
+            one.count = 1;
+            if (sim_random_percent(&sim->crash_random, 50)) {
+                sim_disk_arrive(sim, &one);
+            }
+        }
+    }
+}
+
+static void request_leave(struct sim_disk *sim, struct sim_request *request)
+{
+    if (request->handle->file == NULL) {
+        return;
+    }
+    if (request->kind == DISK_WRITE) {
+        write_leave(sim, request);
+    } else if (sim_random_percent(&sim->crash_random, 50)) {
+        if (request->kind == DISK_FLUSH && request->lie == SIM_DISK_NO_LIE) {
+            flush_apply(sim, request);
+        } else if (request->kind == DISK_ALLOCATE) {
+            allocate_apply(sim, request);
+        }
+    }
+}
+
+void sim_disk_kill(struct sim_disk *sim)
+{
+    for (struct sim_request *request; (request = request_take(sim)) != NULL;) {
+        request_leave(sim, request);
+        request_free(sim, request);
+    }
+    handles_lose(sim);
+    timer_rearm(sim);
+}
+
+void sim_disk_attach(struct sim_disk *sim, struct sim_loop *loop)
+{
+    CHECK(list_is_empty(&sim->requests) && list_is_empty(&sim->stuck));
+    CHECK(!loop_timer_is_armed(&sim->timer));
+    sim->world = loop;
+    sim->loop = sim_loop_interface(loop);
+    sim->timer = (struct loop_timer){.fire = complete_first};
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+/* A generator for one purpose. */
+static struct sim_random random_fork(uint64_t seed, uint64_t purpose)
+{
+    uint64_t mixed = seed ^ (purpose << 56 | purpose);
+    return sim_random_of(sim_splitmix(&mixed));
+}
 
 struct sim_disk *sim_disk_open(struct sim_loop *loop, uint64_t seed)
 {
     struct sim_disk *sim = calloc(1, sizeof(*sim));
     CHECK(sim != NULL);
     sim->base.ops = &sim_disk_ops;
-    sim->loop = sim_loop_interface(loop);
-    sim->random = sim_random_of(seed);
-    sim->timer.fire = complete_first;
-    sim->capacity_bytes = CAPACITY_AT_START;
+    sim->seed = seed;
+    sim->latency_random = sim_random_of(seed);
+    sim->fault_random = random_fork(seed, 1);
+    sim->crash_random = random_fork(seed, 2);
+    sim->capacity_bytes = SIM_DISK_CAPACITY_BYTES;
     sim->fail_kinds = ~0u;
+    sim->slow_factor = 1;
     list_init(&sim->files);
     list_init(&sim->handles);
     list_init(&sim->requests);
+    list_init(&sim->stuck);
+    sim_disk_attach(sim, loop);
     return sim;
 }
 
 void sim_disk_close(struct sim_disk *sim)
 {
-    LIST_EACH (&sim->requests, link) {
-        request_free(LIST_ENTRY(link, struct sim_request, link));
+    for (struct sim_request *request; (request = request_take(sim)) != NULL;) {
+        request_free(sim, request);
     }
     timer_rearm(sim);
     LIST_EACH (&sim->handles, link) {
         sim_file_close(&LIST_ENTRY(link, struct sim_handle, link)->base);
     }
     LIST_EACH (&sim->files, link) {
-        file_free(LIST_ENTRY(link, struct sim_file, link));
+        sim_file_free(LIST_ENTRY(link, struct sim_file, link));
     }
+    sim_blocks_deinit(&sim->blocks);
     free(sim);
 }
 
 struct disk *sim_disk_interface(struct sim_disk *sim)
 {
     return &sim->base;
-}
-
-void sim_disk_fail_after(struct sim_disk *sim, uint64_t ios, enum status status)
-{
-    CHECK(ios == 0 || status != STATUS_OK);
-    sim->fail_countdown = ios;
-    sim->fail_status = status;
-}
-
-void sim_disk_fail_kinds(struct sim_disk *sim, unsigned kinds)
-{
-    sim->fail_kinds = kinds;
-}
-
-void sim_disk_limit_bytes(struct sim_disk *sim, uint64_t bytes)
-{
-    sim->capacity_bytes = bytes;
-}
-
-const uint8_t *sim_disk_bytes(struct sim_disk *sim, const char *name, uint64_t *bytes)
-{
-    const struct sim_file *file = file_find(sim, name);
-    if (file == NULL) {
-        return NULL;
-    }
-    *bytes = file->bytes;
-    return file->durable != NULL ? file->durable : (const uint8_t *)"";
-}
-
-void sim_disk_corrupt(struct sim_disk *sim, const char *name, uint64_t offset, uint8_t xor_byte)
-{
-    struct sim_file *file = file_find(sim, name);
-    CHECK(file != NULL && offset < file->bytes);
-    file->seen[offset] ^= xor_byte;
-    file->durable[offset] ^= xor_byte;
-}
-
-uint64_t sim_disk_io_count(const struct sim_disk *sim, enum disk_io_kind kind)
-{
-    return sim->io_counts[kind];
 }

@@ -34,7 +34,10 @@ struct sim_kv {
     struct node *versions[VERSIONS_MAX]; /* a ring: the states before each batch since the last flush */
     size_t version_first;
     size_t version_count;
-    uint64_t fail_countdown; /* 0: nothing fails */
+    uint64_t fail_countdown; /* 0: nothing fails for good */
+    uint64_t fail_some;      /* how many of the next calls fail */
+    enum status fail_some_status;
+    struct sim_kv_counts counts;
 };
 
 struct operation {
@@ -244,16 +247,21 @@ static enum status sim_get(struct kv *kv, struct kv_slice key, void *buffer, siz
     return STATUS_OK;
 }
 
-static bool next_write_fails(struct sim_kv *sim)
+/* What becomes of the next call that writes. */
+static enum status next_outcome(struct sim_kv *sim)
 {
-    if (sim->fail_countdown == 0) {
-        return false;
+    enum status outcome = STATUS_OK;
+    if (sim->fail_some > 0) {
+        sim->fail_some--;
+        outcome = sim->fail_some_status;
     }
     if (sim->fail_countdown == 1) {
-        return true;
+        outcome = STATUS_IO;
+    } else if (sim->fail_countdown > 1) {
+        sim->fail_countdown--;
     }
-    sim->fail_countdown--;
-    return false;
+    sim->counts.failed += outcome != STATUS_OK ? 1 : 0;
+    return outcome;
 }
 
 /* Forget the `count` oldest states: they can't come back any more. */
@@ -270,8 +278,9 @@ static enum status sim_write(struct kv *kv, struct kv_batch *base)
 {
     struct sim_kv *sim = sim_of(kv);
     const struct sim_batch *batch = CONTAINER_OF(base, struct sim_batch, base);
-    if (next_write_fails(sim)) {
-        return STATUS_IO;
+    enum status outcome = next_outcome(sim);
+    if (outcome != STATUS_OK) {
+        return outcome;
     }
     struct node *root = node_hold(sim->root);
     for (size_t i = 0; i < batch->count; i++) {
@@ -291,8 +300,9 @@ static enum status sim_write(struct kv *kv, struct kv_batch *base)
 static enum status sim_flush(struct kv *kv)
 {
     struct sim_kv *sim = sim_of(kv);
-    if (next_write_fails(sim)) {
-        return STATUS_IO;
+    enum status outcome = next_outcome(sim);
+    if (outcome != STATUS_OK) {
+        return outcome;
     }
     versions_drop(sim, sim->version_count);
     return STATUS_OK;
@@ -452,14 +462,51 @@ void sim_kv_crash(struct kv *kv, uint64_t seed)
         struct node *root = node_hold(sim->versions[(sim->version_first + kept) % VERSIONS_MAX]);
         node_release(sim->root);
         sim->root = root;
+        sim->counts.rolled_back++;
     }
     versions_drop(sim, sim->version_count);
     sim->fail_countdown = 0;
+    sim->fail_some = 0;
+}
+
+void sim_kv_lose(struct kv *kv)
+{
+    struct sim_kv *sim = sim_of(kv);
+    sim->counts.lost += sim->root != NULL || sim->version_count > 0 ? 1 : 0;
+    versions_drop(sim, sim->version_count);
+    node_release(sim->root);
+    sim->root = NULL;
 }
 
 void sim_kv_fail_after(struct kv *kv, uint64_t writes)
 {
     sim_of(kv)->fail_countdown = writes;
+}
+
+void sim_kv_fail_some(struct kv *kv, uint64_t writes, enum status status)
+{
+    CHECK(writes == 0 || status != STATUS_OK);
+    sim_of(kv)->fail_some = writes;
+    sim_of(kv)->fail_some_status = status;
+}
+
+void sim_kv_counts(struct kv *kv, struct sim_kv_counts *counts)
+{
+    *counts = sim_of(kv)->counts;
+}
+
+void sim_kv_each(struct kv *kv,
+                 void (*each)(void *user, const void *key, size_t key_bytes, const void *value, size_t value_bytes),
+                 void *user)
+{
+    struct node *root = node_hold(sim_of(kv)->root); /* Stands whatever `each` does to the table. */
+    const struct node *node = tree_seek(root, KV_SLICE(NULL, 0), false);
+    while (node != NULL) {
+        const struct entry *entry = node->entry;
+        each(user, entry->data, entry->key_bytes, entry->data + entry->key_bytes, entry->value_bytes);
+        node = tree_seek(root, entry_key(entry), true);
+    }
+    node_release(root);
 }
 
 uint64_t sim_kv_unflushed(struct kv *kv)

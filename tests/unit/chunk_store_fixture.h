@@ -259,12 +259,13 @@ static inline enum status world_get_units(struct world *world, uint32_t number, 
                                           uint32_t count)
 {
     struct probe *probe = probe_new(number);
-    probe->payload = aligned_buffer(CHUNK_BYTES_MAX);
+    uint32_t buffer_bytes = payload_block_count(chunk_bytes) * BLOCK_BYTES;
+    probe->payload = aligned_buffer(buffer_bytes);
     probe->get = (struct chunk_get){.id = chunk_id_of(number),
                                     .first_unit = first,
                                     .unit_count = count,
                                     .buffer = probe->payload,
-                                    .buffer_bytes = CHUNK_BYTES_MAX,
+                                    .buffer_bytes = buffer_bytes,
                                     .done = get_done};
     chunk_store_get(world->store, &probe->get);
     enum status status = probe_wait(world, probe);
@@ -333,38 +334,49 @@ static inline uint32_t window_slot(const uint8_t window[16])
     return (uint32_t)(word * UINT64_C(0x9e3779b97f4a7c15) >> 44);
 }
 
+/* A search for the content of one chunk: all of its pieces of 16 bytes, in a table with open addressing. */
+struct content_search {
+    const uint8_t *content;
+    uint32_t *table; /* position + 1 */
+    bool found;
+};
+
+static inline void content_search_block(void *user, const char *name, uint64_t offset, const uint8_t bytes[BLOCK_BYTES])
+{
+    struct content_search *search = user;
+    uint32_t number;
+    (void)offset;
+    if (!segment_number_from_name(name, &number)) {
+        return;
+    }
+    for (size_t at = 0; at < BLOCK_BYTES && !search->found; at += 16) {
+        for (uint32_t slot = window_slot(bytes + at); search->table[slot] != 0 && !search->found;
+             slot = (slot + 1) % WINDOW_TABLE) {
+            search->found = memcmp(bytes + at, search->content + search->table[slot] - 1, 16) == 0;
+        }
+    }
+}
+
 /* Whether any 16 bytes in a row of chunk `number` are left in the durable image of any segment file. Payload begins on a
  * block, so 16 bytes of it can only stand at a multiple of 16. A shorter rest of the chunk counts with zeros behind. */
 static inline bool world_holds_content(struct world *world, uint32_t number, uint32_t chunk_bytes)
 {
     uint8_t *content = aligned_buffer(chunk_bytes + 16);
-    uint32_t *table = calloc(WINDOW_TABLE, sizeof(*table)); /* position + 1, open addressing */
-    bool found = false;
-    cr_assert_not_null(table);
+    struct content_search search = {.content = content, .table = calloc(WINDOW_TABLE, sizeof(*search.table))};
+    cr_assert_not_null(search.table);
     memset(content, 0, chunk_bytes + 16);
     fill_content(number, content, chunk_bytes);
     for (uint32_t at = 0; at < chunk_bytes; at += 16) {
         uint32_t slot = window_slot(content + at);
-        while (table[slot] != 0) {
+        while (search.table[slot] != 0) {
             slot = (slot + 1) % WINDOW_TABLE;
         }
-        table[slot] = at + 1;
+        search.table[slot] = at + 1;
     }
-    for (uint32_t segment = 0; segment < world->store->segments.count && !found; segment++) {
-        char name[DISK_NAME_BYTES];
-        uint64_t bytes = 0;
-        segment_name(segment, name);
-        const uint8_t *image = sim_disk_bytes(world->disk, name, &bytes);
-        for (uint64_t at = 0; image != NULL && at < bytes && !found; at += 16) {
-            for (uint32_t slot = window_slot(image + at); table[slot] != 0 && !found;
-                 slot = (slot + 1) % WINDOW_TABLE) {
-                found = memcmp(image + at, content + table[slot] - 1, 16) == 0;
-            }
-        }
-    }
-    free(table);
+    sim_disk_each_block(world->disk, SIM_DISK_DURABLE, content_search_block, &search);
+    free(search.table);
     free(content);
-    return found;
+    return search.found;
 }
 
 #endif

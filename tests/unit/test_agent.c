@@ -304,6 +304,11 @@ static Trilith__DiskState disk_state(void)
     return chunk_host_disk_state(&host.disks[0]);
 }
 
+static bool lease_holds(void)
+{
+    return chunk_host_lease_holds(&host, loop_now_ns(world.loop));
+}
+
 static int id_compare(const void *a, const void *b)
 {
     return memcmp(a, b, 16);
@@ -329,7 +334,7 @@ Test(agent, joins_serves_and_keeps_its_lease)
     cr_assert_eq(disk_state(), TRILITH__DISK_STATE__DISK_SERVING);
     cr_assert_eq(meta.reported_state, TRILITH__DISK_STATE__DISK_SERVING, "the leader knows at once");
     sim_loop_run_for(world.sim, 60 * NS_PER_S);
-    cr_assert(atomic_load(&host.lease_holds));
+    cr_assert(lease_holds());
     cr_assert_eq(meta.registrations, 1);
     cr_assert(meta.heartbeats >= 23 && meta.heartbeats <= 28, "%u heartbeats in a minute", meta.heartbeats);
     cr_assert_eq(serving_count, 1);
@@ -342,7 +347,7 @@ Test(agent, waits_for_a_service_that_is_away)
     sim_loop_run_for(world.sim, 20 * NS_PER_S);
     cr_assert_eq(meta.registrations, 0);
     cr_assert_eq(disk_state(), TRILITH__DISK_STATE__DISK_CATCHING_UP);
-    cr_assert_not(atomic_load(&host.lease_holds));
+    cr_assert_not(lease_holds());
     meta.answer = STATUS_OK;
     sim_loop_run_for(world.sim, 5 * NS_PER_S);
     cr_assert_eq(serving_count, 1);
@@ -354,10 +359,10 @@ Test(agent, takes_no_puts_without_a_lease_and_registers_again)
     sim_loop_run_for(world.sim, NS_PER_S);
     meta.answer = STATUS_UNAVAILABLE;
     sim_loop_run_for(world.sim, (LEASE_MS + 1000) * NS_PER_MS);
-    cr_assert_not(atomic_load(&host.lease_holds));
+    cr_assert_not(lease_holds());
     meta.answer = STATUS_OK;
     sim_loop_run_for(world.sim, 5 * NS_PER_S);
-    cr_assert(atomic_load(&host.lease_holds));
+    cr_assert(lease_holds());
     cr_assert_eq(meta.registrations, 2);
     cr_assert_eq(disk_state(), TRILITH__DISK_STATE__DISK_SERVING);
     cr_assert_eq(joined_count, 1);
@@ -382,7 +387,7 @@ Test(agent, refuses_another_cluster)
     sim_loop_run_for(world.sim, 5 * NS_PER_S);
     cr_assert_geq(meta.registrations, 1);
     cr_assert_eq(serving_count, 0);
-    cr_assert_not(atomic_load(&host.lease_holds));
+    cr_assert_not(lease_holds());
     cr_assert_eq(atomic_load(&host.disks[0].id), 0);
 }
 

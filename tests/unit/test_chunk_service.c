@@ -141,7 +141,7 @@ static void setup(void)
     cr_assert_eq(chunk_host_add(&host, &other_reactor, world.store, "/disk"), STATUS_OK);
     atomic_store(&host.disks[0].id, DISK_ID);
     chunk_host_disk_set_state(&host.disks[0], TRILITH__DISK_STATE__DISK_SERVING);
-    chunk_host_set_lease(&host, true);
+    chunk_host_set_lease(&host, UINT64_MAX);
     slabs = slab_pool_open(world.loop, 2, 2);
     service = chunk_service_open(&(struct chunk_service_parts){
         .loop = world.loop, .host = &host, .slabs = slabs, .requests_max = 4, .map_is_behind = map_is_behind});
@@ -355,12 +355,12 @@ Test(chunk_service, follows_the_state_of_the_disk_and_the_lease)
     struct caller caller;
     Trilith__ChunkPutRequest request = put_request(1, 5000, &id);
     cr_assert_eq(put(&request, 5000), STATUS_OK);
-    chunk_host_set_lease(&host, false);
+    chunk_host_set_lease(&host, 0);
     request = put_request(2, 5000, &id);
     cr_assert_eq(put(&request, 5000), STATUS_UNAVAILABLE);
     put_request(1, 5000, &id);
     cr_assert_eq(get(1, DISK_ID, 0, 0, &caller), STATUS_OK, "reads go on without a lease");
-    chunk_host_set_lease(&host, true);
+    chunk_host_set_lease(&host, UINT64_MAX);
     static const struct {
         Trilith__DiskState state;
         enum status put;

@@ -1,20 +1,8 @@
 /* test_kv.c - one contract, run against RocksDB and against its model in memory: both must do the same to the letter,
- * and both must come back after a crash as some prefix of the batches. */
-#include "base/kv_rocksdb.h"
-#include "tests/sim/sim_kv.h"
-#include "tests/sim/sim_random.h"
+ * over traces of hundreds of thousands of operations. What both do in a crash: test_kv_crash.c. */
+#include "tests/unit/kv_trace.h"
 
-#include <criterion/criterion.h>
 #include <fcntl.h>
-#include <ftw.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#define CACHE_BYTES MIB(4)
 
 static char directory[64];
 static struct kv *tables[2]; /* the model, and RocksDB */
@@ -22,32 +10,13 @@ static struct kv *tables[2]; /* the model, and RocksDB */
 static void rocks_reopen(void)
 {
     char message[512] = "";
-    cr_assert_eq(kv_rocksdb_open(directory, CACHE_BYTES, &tables[1], message, sizeof(message)), STATUS_OK, "%s",
+    cr_assert_eq(kv_rocksdb_open(directory, TRACE_CACHE_BYTES, &tables[1], message, sizeof(message)), STATUS_OK, "%s",
                  message);
-}
-
-static void scratch_make(void)
-{
-    snprintf(directory, sizeof(directory), "kv-test-XXXXXX");
-    cr_assert_not_null(mkdtemp(directory));
-}
-
-static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *walk)
-{
-    (void)facts;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
-static void scratch_remove(void)
-{
-    nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static void setup(void)
 {
-    scratch_make();
+    trace_directory_make(directory);
     tables[0] = sim_kv_open();
     rocks_reopen();
 }
@@ -56,7 +25,7 @@ static void teardown(void)
 {
     kv_close(tables[0]);
     kv_close(tables[1]);
-    scratch_remove();
+    trace_directory_remove(directory);
 }
 
 TestSuite(kv, .init = setup, .fini = teardown);
@@ -135,201 +104,177 @@ Test(kv, iterates_over_the_table_as_it_was_when_the_iterator_was_opened)
     }
 }
 
-static bool slices_equal(struct kv_slice a, struct kv_slice b)
-{
-    return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
-}
+/* ---- one trace on both ----------------------------------------------------------------------------------- */
 
-/* A key of 1..4 bytes of a small alphabet that has 0x00 and 0xff in it, so prefixes and extremes meet. */
-static struct kv_slice draw_key(struct sim_random *random, uint8_t key[4])
+#define TRACE_SEEDS     5 /* and one that is new each time */
+#define TRACE_STEPS     8000
+#define TRACE_ITERATORS 3
+
+/* One trace: what follows from its seed, and the iterators that are open on both tables at the same row. */
+struct trace {
+    uint64_t seed;
+    struct sim_random random;
+    struct kv_batch *batches[2]; /* of the model, and of RocksDB */
+    struct kv_iterator *iterators[TRACE_ITERATORS][2];
+    uint64_t operations;
+};
+
+static const struct trace_sizes trace_mix = {.small = 30, .medium = 8, .large = 3};
+
+static void trace_write(struct trace *trace)
 {
-    static const uint8_t alphabet[] = {0x00, 0x01, 'a', 'b', 0x7f, 0x80, 0xff};
-    size_t bytes = sim_random_between(random, 1, 4);
-    for (size_t i = 0; i < bytes; i++) {
-        key[i] = alphabet[sim_random_below(random, sizeof(alphabet))];
+    unsigned times = sim_random_percent(&trace->random, 5) ? 2 : 1; /* A batch may be written again as it is. */
+    if (sim_random_percent(&trace->random, 70)) {
+        kv_batch_clear(trace->batches[0]);
+        kv_batch_clear(trace->batches[1]);
     }
-    return KV_SLICE(key, bytes);
+    trace->operations += trace_batch_fill(&trace->random, &trace_mix, trace->batches[0], trace->batches[1]);
+    for (unsigned t = 0; t < times; t++) {
+        cr_assert_eq(kv_write(tables[0], trace->batches[0]), STATUS_OK);
+        cr_assert_eq(kv_write(tables[1], trace->batches[1]), STATUS_OK);
+    }
 }
 
-static void write_random_batch(struct sim_random *random)
+/* A read, now and then into a buffer that may be too small. */
+static void trace_get(struct trace *trace)
 {
-    struct kv_batch *batches[2] = {kv_batch_open(tables[0]), kv_batch_open(tables[1])};
-    for (uint64_t n = sim_random_below(random, 8); n > 0; n--) {
-        uint8_t key_bytes[4];
-        uint8_t value_bytes[40];
-        struct kv_slice key = draw_key(random, key_bytes);
-        struct kv_slice value = KV_SLICE(value_bytes, sim_random_below(random, sizeof(value_bytes)));
-        bool deletes = sim_random_percent(random, 30);
-        sim_random_bytes(random, value_bytes, sizeof(value_bytes));
-        for (size_t i = 0; i < 2; i++) {
-            if (deletes) {
-                kv_batch_delete(batches[i], key);
-            } else {
-                kv_batch_put(batches[i], key, value);
-            }
+    static uint8_t values[2][TRACE_VALUE_BYTES_MAX];
+    uint8_t key_bytes[TRACE_KEY_BYTES_MAX];
+    struct kv_slice key = trace_key(&trace->random, key_bytes);
+    size_t capacity =
+        sim_random_percent(&trace->random, 20) ? sim_random_below(&trace->random, 100) : sizeof(values[0]);
+    size_t bytes[2] = {0, 0};
+    enum status status = kv_get(tables[0], key, values[0], capacity, &bytes[0]);
+    cr_assert_eq(kv_get(tables[1], key, values[1], capacity, &bytes[1]), status, "seed %lu, operation %lu", trace->seed,
+                 trace->operations);
+    cr_assert_eq(bytes[0], bytes[1]);
+    cr_assert(status != STATUS_OK || memcmp(values[0], values[1], bytes[0]) == 0, "seed %lu, operation %lu",
+              trace->seed, trace->operations);
+    trace->operations++;
+}
+
+static void trace_iterator_close(struct trace *trace, size_t which)
+{
+    for (size_t i = 0; i < 2 && trace->iterators[which][i] != NULL; i++) {
+        kv_iterator_close(trace->iterators[which][i]);
+        trace->iterators[which][i] = NULL;
+    }
+}
+
+/* Move a pair of iterators, which may have been open for long while the tables went on; or open or close it. */
+static void trace_iterate(struct trace *trace)
+{
+    size_t which = sim_random_below(&trace->random, TRACE_ITERATORS);
+    struct kv_iterator **pair = trace->iterators[which];
+    if (pair[0] != NULL && sim_random_percent(&trace->random, 10)) {
+        trace_iterator_close(trace, which);
+        return;
+    }
+    bool is_new = pair[0] == NULL;
+    for (size_t i = 0; i < 2 && is_new; i++) {
+        pair[i] = kv_iterator_open(tables[i]);
+    }
+    if (is_new || sim_random_percent(&trace->random, 30)) {
+        uint8_t key_bytes[TRACE_KEY_BYTES_MAX];
+        struct kv_slice key = trace_key(&trace->random, key_bytes);
+        kv_iterator_seek(pair[0], key);
+        kv_iterator_seek(pair[1], key);
+    }
+    for (uint64_t steps = sim_random_below(&trace->random, 12);; steps--) {
+        cr_assert(trace_iterators_agree(pair[0], pair[1]), "seed %lu, operation %lu", trace->seed, trace->operations);
+        trace->operations++;
+        if (steps == 0 || !kv_iterator_valid(pair[0])) {
+            return;
         }
-    }
-    for (size_t i = 0; i < 2; i++) {
-        cr_assert_eq(kv_write(tables[i], batches[i]), STATUS_OK);
-        kv_batch_close(batches[i]);
+        kv_iterator_next(pair[0]);
+        kv_iterator_next(pair[1]);
     }
 }
 
-static size_t compare_tables_from(struct kv_slice start)
+static void trace_compare(const struct trace *trace)
 {
-    size_t count = 0;
-    struct kv_iterator *model = kv_iterator_open(tables[0]);
-    struct kv_iterator *rocks = kv_iterator_open(tables[1]);
-    kv_iterator_seek(model, start);
-    kv_iterator_seek(rocks, start);
-    while (kv_iterator_valid(model) && kv_iterator_valid(rocks)) {
-        cr_assert(slices_equal(kv_iterator_key(model), kv_iterator_key(rocks)));
-        cr_assert(slices_equal(kv_iterator_value(model), kv_iterator_value(rocks)));
-        kv_iterator_next(model);
-        kv_iterator_next(rocks);
-        count++;
-    }
-    cr_assert_eq(kv_iterator_valid(model), kv_iterator_valid(rocks));
-    kv_iterator_close(model);
-    kv_iterator_close(rocks);
-    return count;
+    uint64_t rows;
+    cr_assert(trace_tables_equal(tables[0], tables[1], &rows), "seed %lu, operation %lu: they differ after %lu rows",
+              trace->seed, trace->operations, rows);
 }
 
-Test(kv, does_the_same_as_its_model_over_a_random_trace, .timeout = 120)
+/* Nothing that belongs to a table may be open when it is closed. */
+static void trace_let_go(struct trace *trace)
 {
-    struct sim_random random = sim_random_of(2024);
-    for (int round = 0; round < 2000; round++) {
-        uint8_t key_bytes[4];
-        write_random_batch(&random);
-        struct kv_slice key = draw_key(&random, key_bytes);
-        uint8_t values[2][64];
-        size_t bytes[2] = {0, 0};
-        enum status status = kv_get(tables[0], key, values[0], sizeof(values[0]), &bytes[0]);
-        cr_assert_eq(kv_get(tables[1], key, values[1], sizeof(values[1]), &bytes[1]), status);
-        cr_assert_eq(bytes[0], bytes[1]);
-        if (status == STATUS_OK && bytes[0] > 0) {
-            cr_assert_arr_eq(values[0], values[1], bytes[0]);
+    for (size_t which = 0; which < TRACE_ITERATORS; which++) {
+        trace_iterator_close(trace, which);
+    }
+    kv_batch_close(trace->batches[0]);
+    kv_batch_close(trace->batches[1]);
+}
+
+static void trace_take(struct trace *trace)
+{
+    trace->batches[0] = kv_batch_open(tables[0]);
+    trace->batches[1] = kv_batch_open(tables[1]);
+}
+
+static uint64_t trace_run(uint64_t seed)
+{
+    struct trace trace = {.seed = seed, .random = sim_random_of(seed)};
+    trace_take(&trace);
+    for (unsigned step = 0; step < TRACE_STEPS; step++) {
+        uint64_t percent = sim_random_below(&trace.random, 100);
+        if (percent < 45) {
+            trace_write(&trace);
+        } else if (percent < 75) {
+            trace_get(&trace);
+        } else {
+            trace_iterate(&trace);
         }
-        if (round % 50 == 0) {
-            compare_tables_from(key);
-        }
-        if (round % 500 == 499) {
+        if (sim_random_below(&trace.random, 1000) == 0) {
             cr_assert_eq(kv_flush(tables[0]), STATUS_OK);
             cr_assert_eq(kv_flush(tables[1]), STATUS_OK);
         }
-    }
-    cr_assert_gt(compare_tables_from(KV_SLICE(NULL, 0)), 100);
-    cr_assert_eq(kv_flush(tables[1]), STATUS_OK);
-    kv_close(tables[1]);
-    rocks_reopen();
-    cr_assert_gt(compare_tables_from(KV_SLICE(NULL, 0)), 100);
-}
-
-/* ---- crashes --------------------------------------------------------------------------------------------- */
-
-/* Batch n puts its number under "last" and under one of ten keys; so any state can be checked against its own claim. */
-static void write_numbered(struct kv *kv, uint64_t number)
-{
-    char key[16];
-    struct kv_batch *batch = kv_batch_open(kv);
-    snprintf(key, sizeof(key), "slot-%u", (unsigned)(number % 10));
-    kv_batch_put(batch, text("last"), KV_SLICE(&number, sizeof(number)));
-    kv_batch_put(batch, text(key), KV_SLICE(&number, sizeof(number)));
-    if (kv_write(kv, batch) != STATUS_OK) {
-        abort();
-    }
-    kv_batch_close(batch);
-}
-
-/* The number of the last batch that the table holds; fails when it is not exactly the batches 1..that. */
-static uint64_t check_prefix(struct kv *kv)
-{
-    uint64_t last = 0;
-    size_t bytes;
-    enum status status = kv_get(kv, text("last"), &last, sizeof(last), &bytes);
-    cr_assert(status == STATUS_OK || status == STATUS_NOT_FOUND);
-    for (uint64_t slot = 0; slot < 10; slot++) {
-        char key[16];
-        uint64_t number = 0;
-        snprintf(key, sizeof(key), "slot-%u", (unsigned)slot);
-        status = kv_get(kv, text(key), &number, sizeof(number), &bytes);
-        uint64_t expected = last >= slot ? last - (last - slot) % 10 : 0;
-        cr_assert_eq(number, expected, "slot %u holds %u of %u", (unsigned)slot, (unsigned)number, (unsigned)last);
-    }
-    return last;
-}
-
-Test(kv, goes_back_to_a_prefix_at_or_after_the_flush_in_a_simulated_crash)
-{
-    bool lost_some = false;
-    uint64_t written = 0;
-    for (uint64_t seed = 0; seed < 50; seed++) {
-        for (int i = 0; i < 7; i++) {
-            write_numbered(tables[0], ++written);
+        if (sim_random_below(&trace.random, 3000) == 0) {
+            trace_let_go(&trace);
+            cr_assert_eq(kv_flush(tables[1]), STATUS_OK);
+            kv_close(tables[1]);
+            rocks_reopen();
+            trace_compare(&trace);
+            trace_take(&trace);
         }
-        uint64_t flushed = written;
-        cr_assert_eq(kv_flush(tables[0]), STATUS_OK);
-        for (int i = 0; i < 9; i++) {
-            write_numbered(tables[0], ++written);
-        }
-        cr_assert_eq(sim_kv_unflushed(tables[0]), 9);
-        sim_kv_crash(tables[0], seed);
-        uint64_t last = check_prefix(tables[0]);
-        cr_assert(last >= flushed && last <= written);
-        lost_some = lost_some || last < written;
-        written = last;
     }
-    cr_assert(lost_some);
+    trace_compare(&trace);
+    trace_let_go(&trace);
+    return trace.operations;
 }
+
+/* The tables are not emptied between seeds: a later trace starts on what the earlier ones left. */
+Test(kv, does_the_same_as_its_model_over_random_traces, .timeout = 240)
+{
+    uint64_t operations = 0;
+    struct trace_seeds seeds = trace_seeds(TRACE_SEEDS);
+    for (size_t i = 0; i < seeds.count; i++) {
+        operations += trace_run(seeds.seeds[i]);
+    }
+    cr_assert(operations > 200000 || seeds.count == 1, "only %lu operations", operations);
+}
+
+/* ---- failures of the model, and of opening --------------------------------------------------------------- */
 
 Test(kv, fails_the_nth_write_and_changes_nothing_then)
 {
-    write_numbered(tables[0], 1);
+    char buffer[8];
+    size_t bytes;
+    put_one(tables[0], "a", "1");
     sim_kv_fail_after(tables[0], 2);
-    write_numbered(tables[0], 2);
+    put_one(tables[0], "b", "2");
     struct kv_batch *batch = kv_batch_open(tables[0]);
-    kv_batch_put(batch, text("x"), text("y"));
+    kv_batch_put(batch, text("c"), text("3"));
     cr_assert_eq(kv_write(tables[0], batch), STATUS_IO);
     cr_assert_eq(kv_flush(tables[0]), STATUS_IO);
-    cr_assert_eq(check_prefix(tables[0]), 2);
+    cr_assert_eq(kv_get(tables[0], text("b"), buffer, sizeof(buffer), &bytes), STATUS_OK);
+    cr_assert_eq(kv_get(tables[0], text("c"), buffer, sizeof(buffer), &bytes), STATUS_NOT_FOUND);
     sim_kv_fail_after(tables[0], 0);
     cr_assert_eq(kv_write(tables[0], batch), STATUS_OK);
+    cr_assert_eq(kv_get(tables[0], text("c"), buffer, sizeof(buffer), &bytes), STATUS_OK);
     kv_batch_close(batch);
-}
-
-Test(kv_crash, leaves_a_prefix_at_or_after_the_flush_when_rocksdb_is_killed, .timeout = 120)
-{
-    scratch_make();
-    int pipe_ends[2];
-    cr_assert_eq(pipe(pipe_ends), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        struct kv *kv;
-        char message[512];
-        char ready = 'r';
-        if (kv_rocksdb_open(directory, CACHE_BYTES, &kv, message, sizeof(message)) != STATUS_OK) {
-            _exit(1);
-        }
-        for (uint64_t number = 1;; number++) {
-            write_numbered(kv, number);
-            if (number == 1000 && kv_flush(kv) != STATUS_OK) {
-                _exit(2);
-            }
-            if (number == 2000 && write(pipe_ends[1], &ready, 1) != 1) {
-                _exit(3);
-            }
-        }
-    }
-    char ready;
-    cr_assert_eq(read(pipe_ends[0], &ready, 1), 1);
-    kill(child, SIGKILL);
-    int how;
-    cr_assert_eq(waitpid(child, &how, 0), child);
-    cr_assert(WIFSIGNALED(how));
-    rocks_reopen();
-    cr_assert_geq(check_prefix(tables[1]), 1000);
-    kv_close(tables[1]);
-    scratch_remove();
 }
 
 /* Damage every file of one kind that is in the table's directory. */
@@ -350,22 +295,23 @@ static void damage_files(const char *prefix)
 Test(kv_open, refuses_a_damaged_table_and_a_place_that_can_not_be)
 {
     char message[512] = "";
-    scratch_make();
+    trace_directory_make(directory);
     rocks_reopen();
     put_one(tables[1], "a", "b");
     cr_assert_eq(kv_flush(tables[1]), STATUS_OK);
     struct kv *second = NULL;
-    cr_assert_eq(kv_rocksdb_open(directory, CACHE_BYTES, &second, message, sizeof(message)), STATUS_BUSY, "%s",
+    cr_assert_eq(kv_rocksdb_open(directory, TRACE_CACHE_BYTES, &second, message, sizeof(message)), STATUS_BUSY, "%s",
                  message);
     kv_close(tables[1]);
 
     damage_files("MANIFEST");
-    cr_assert_eq(kv_rocksdb_open(directory, CACHE_BYTES, &second, message, sizeof(message)), STATUS_CORRUPT, "%s",
+    cr_assert_eq(kv_rocksdb_open(directory, TRACE_CACHE_BYTES, &second, message, sizeof(message)), STATUS_CORRUPT, "%s",
                  message);
     cr_assert_not_null(strstr(message, directory));
     cr_assert_null(second);
-    scratch_remove();
+    trace_directory_remove(directory);
 
-    cr_assert_eq(kv_rocksdb_open("missing/parent/table", CACHE_BYTES, &second, message, sizeof(message)), STATUS_IO);
+    cr_assert_eq(kv_rocksdb_open("missing/parent/table", TRACE_CACHE_BYTES, &second, message, sizeof(message)),
+                 STATUS_IO);
     cr_assert_null(second);
 }

@@ -204,6 +204,16 @@ Test(map, says_full_when_members_are_up_without_room)
     map_release(map);
 }
 
+Test(map, says_full_when_members_are_up_and_say_so_themselves)
+{
+    wire.health[0].state = TRILITH__DISK_STATE__DISK_FULL; /* disk 1: PGs 4 and 1 */
+    wire.health[3].state = TRILITH__DISK_STATE__DISK_FULL; /* disk 4: PGs 3 and 2 */
+    struct map *map = decode_with_health();
+    struct map_choice choice;
+    cr_assert_eq(map_choose_pg(map, NULL, 3, 1, &choice), STATUS_FULL);
+    map_release(map);
+}
+
 Test(map, orders_replicas_local_first_then_up_then_the_rest)
 {
     wire.health[2].up = false;

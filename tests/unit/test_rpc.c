@@ -843,6 +843,49 @@ Test(rpc, a_broken_connection_ends_its_calls_and_the_next_call_makes_another)
     answer_kept(); /* of the first connection: dropped quietly */
 }
 
+static void start_repeatable(struct probe *probe)
+{
+    probe_init(probe, NODE_PING, 10 * NS_PER_S);
+    probe->call.may_repeat = true;
+    rpc_call_start(client, &probe->call, NULL);
+}
+
+Test(rpc, a_call_that_may_be_repeated_is_sent_once_more_when_an_old_connection_breaks)
+{
+    struct probe first, repeated;
+    start_ping(&first, NS_PER_S);
+    expect(&first, STATUS_OK);
+    service.keeps = true;
+    start_repeatable(&repeated);
+    wait_kept(1);
+    sim_net_break(sim_net);
+    wait_kept(2);
+    cr_assert_not(repeated.done);
+    answer_kept(); /* the first one of which nobody hears any more */
+    expect(&repeated, STATUS_OK);
+    cr_assert_eq(service.handled, 3);
+}
+
+Test(rpc, a_call_is_repeated_only_once_and_only_where_the_peer_has_served)
+{
+    struct probe fresh, first, repeated;
+    service.keeps = true;
+    start_repeatable(&fresh);
+    wait_kept(1);
+    sim_net_break(sim_net);
+    expect(&fresh, STATUS_UNAVAILABLE);
+    service.keeps = false;
+    start_ping(&first, 10 * NS_PER_S);
+    expect(&first, STATUS_OK);
+    service.keeps = true;
+    start_repeatable(&repeated);
+    wait_kept(2);
+    sim_net_break(sim_net);
+    wait_kept(3);
+    sim_net_break(sim_net);
+    expect(&repeated, STATUS_UNAVAILABLE);
+}
+
 Test(rpc_prepared, a_connection_may_break_at_any_step)
 {
     for (unsigned steps = 0; steps < 150; steps++) {

@@ -1,0 +1,59 @@
+/* checks.h - the checkers by letter: each looks at what `check` says and calls sim_violated() when a promise is broken.
+ * Their promises stand above their definitions, and in one sentence each in the table of checkers.c. */
+#ifndef TRILITH_TESTS_SIM_CHECKS_H
+#define TRILITH_TESTS_SIM_CHECKS_H
+
+#include "tests/sim/checkers.h"
+
+/* checks_durability.c */
+void check_durable_when_acknowledged(const struct check *check);
+void check_reads(const struct check *check);
+void check_no_foreign_bytes(const struct check *check);
+void check_unacknowledged(const struct check *check);
+void check_lists(const struct check *check);
+void check_recovery(const struct check *check);
+void check_fencing(const struct check *check);
+
+/* checks_store.c */
+void check_stores_answer_right(const struct check *check);
+
+/* checks_erasure.c */
+void check_nothing_gone_is_read(const struct check *check);
+void check_caught_up(const struct check *check);
+void check_residue(const struct check *check);
+void check_all_copies_accounted_for(const struct check *check);
+void check_copies_in_their_pg(const struct check *check);
+void check_overwriting(const struct check *check);
+void check_wiped_stays_wiped(const struct check *check);
+void check_nothing_gone_comes_back(const struct check *check);
+void check_no_secrets(const struct check *check);
+
+/* checks_placement.c */
+void check_spread(const struct check *check);
+void check_accounting(const struct check *check);
+void check_images(const struct check *check);
+void check_full_disks(const struct check *check);
+
+/* checks_meta.c */
+void check_journal(const struct check *check);
+void check_tables(const struct check *check);
+void check_leases(const struct check *check);
+
+/* checks_liveness.c */
+void check_operations_end(const struct check *check);
+void check_everything_settles(const struct check *check);
+void check_no_orphans(const struct check *check);
+void check_latency(const struct check *check);
+void check_nothing_leaks(const struct check *check);
+
+/* Whether a copy stands whole on the stable storage of its disk, as its batch header says. `*why`: what is wrong. */
+bool copy_is_whole(const struct check *check, const struct model_chunk *chunk, uint32_t disk, enum sim_disk_image image,
+                   const char **why);
+/* The same for the place where the store says that it lies; false when it says that it does not. */
+bool located_copy_is_whole(const struct check *check, const struct model_chunk *chunk, uint32_t disk);
+/* The hex of an id, in one of a few static buffers: for messages. */
+const char *hex_of(const struct chunk_id *id);
+/* Where it is, for messages: "node3/disk1". */
+const char *disk_name(const struct check *check, uint32_t disk);
+
+#endif

@@ -1,0 +1,529 @@
+/* checks_erasure.c - E1 to E8: what was erased is gone, everywhere, and stays so. No fault excuses bytes that come back, but
+ * what a device does by itself: content that it put or left somewhere against its word is not ours to answer for. */
+#include "tests/sim/checks.h"
+#include "tests/sim/residue.h"
+
+#include "base/keystream.h"
+#include "meta/tables.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define WALK_SECONDS 8u /* between two searches of a whole disk */
+
+/* A disk of the atlas may lie about flushes: its stable storage is behind what it said, and after a power loss it may have
+ * forgotten all that was done last. (In SIM_ERASURE no disk does.) */
+static bool may_lie_about_flushes(const struct check *check, uint32_t disk)
+{
+    return check->cluster->options.mode == SIM_SAFETY && model_disk_is_lossy(check->model, disk);
+}
+
+/* ---- E1 --------------------------------------------------------------------------------------------- */
+
+/* E1: a read that began after a delete or a replacement was acknowledged never returns the old value; nor one that began
+ * after the metadata service applied it, as every read fetches the record there. And a delete that was acknowledged has been
+ * applied: the key was absent at some moment. */
+void check_nothing_gone_is_read(const struct check *check)
+{
+    const struct sim_operation *operation = check->operation;
+    const struct reading *reading = check->reading;
+    if (operation->kind == SIM_DELETE && operation->outcome == SIM_DONE) {
+        check_counts(check);
+        if (!model_was_absent(model_key(check->model, operation->bucket, operation->key), operation->began_ns,
+                              operation->ended_ns)) {
+            sim_violated("E1",
+                         "the delete of key %u of bucket %u was acknowledged, and the catalog had it all the time",
+                         operation->key, operation->bucket);
+        }
+    }
+    if (reading->kind != READING_VALUE) {
+        return;
+    }
+    check_counts(check);
+    if (!reading->allowed && reading->write->gone_ns < operation->began_ns) {
+        sim_violated(
+            "E1",
+            "key %u of bucket %u returned value %" PRIu64 " at node%u, gone since %.6f s; the read began at %.6f s",
+            operation->key, operation->bucket, reading->write->value, operation->node + 1,
+            (double)reading->write->gone_ns / (double)NS_PER_S, (double)operation->began_ns / (double)NS_PER_S);
+    }
+    if (reading->allowed && !reading->was_there) {
+        sim_violated("E1",
+                     "key %u of bucket %u returned value %" PRIu64 " at node%u, which the catalog did not have then",
+                     operation->key, operation->bucket, reading->write->value, operation->node + 1);
+    }
+}
+
+/* ---- E2 --------------------------------------------------------------------------------------------- */
+
+static enum status locate(struct sim_node_disk *disk, const struct model_chunk *chunk, struct chunk_location *location)
+{
+    *location = (struct chunk_location){0};
+    return chunk_store_locate(disk->store, &chunk->id, location);
+}
+
+/* E2: when a node says that it serves, no chunk is live in its stores whose erasure it owed since before its process began.
+ * Assumed: a wipe that the device refused does not keep the node from serving (agent.h); it has reported that by then. */
+void check_caught_up(const struct check *check)
+{
+    uint64_t up_ns = check->checkers->nodes[check->node->number].up_ns;
+    for (uint32_t d = 0; d < check->node->disk_count; d++) {
+        struct sim_node_disk *disk = &check->node->disks[d];
+        uint32_t number = model_disk_number(disk);
+        for (uint32_t i = 0; i < check->model->chunk_count; i++) {
+            const struct model_chunk *chunk = check->model->chunks[i];
+            const struct model_copy *copy = &chunk->copies[number];
+            struct chunk_location location;
+            bool was_owed =
+                copy->erasure_id != 0 && copy->owed_ns < up_ns && (copy->wipe == MODEL_OWED || copy->wiped_ns >= up_ns);
+            if (!was_owed || (copy->refused_ns != 0 && copy->refused_ns >= up_ns)) {
+                continue;
+            }
+            check_counts(check);
+            if (locate(disk, chunk, &location) == STATUS_OK && location.state == CHUNK_LIVE) {
+                sim_violated("E2", "%s serves while chunk %s is live on %s, erased at %.6f s", check->node->name,
+                             hex_of(&chunk->id), disk->path, (double)copy->owed_ns / (double)NS_PER_S);
+            }
+        }
+    }
+}
+
+/* ---- E3 --------------------------------------------------------------------------------------------- */
+
+static void complain_of_residue(const struct check *check, uint32_t disk, const struct residue *found)
+{
+    if (found->chunk != NULL) {
+        const struct model_copy *copy = &found->chunk->copies[disk];
+        sim_violated("E3",
+                     "chunk %s stands on %s, %s at %" PRIu64
+                     "; its wipe there was %s, at %.6f s; it was written there %u times",
+                     hex_of(&found->chunk->id), disk_name(check, disk), found->name, found->offset,
+                     copy->wipe == MODEL_WIPED ? "recorded" : "not owed any more",
+                     (double)copy->wiped_ns / (double)NS_PER_S, copy->place_count);
+    }
+}
+
+static void search_disk(const struct check *check, uint32_t disk)
+{
+    struct residue found;
+    residue_of_erased(check, disk, SIM_DISK_CACHE, &found);
+    complain_of_residue(check, disk, &found);
+    if (!may_lie_about_flushes(check, disk)) {
+        residue_of_erased(check, disk, SIM_DISK_DURABLE, &found);
+        complain_of_residue(check, disk, &found);
+    }
+}
+
+/* The chunks whose wipe has just been recorded: now, at the latest, they are gone where they were written. */
+static void search_recorded(const struct check *check)
+{
+    const Trilith__RecordWipes *command = check->command->record_wipes;
+    uint32_t disk = model_disk_with_id(check->model, command->disk_id);
+    struct residue found;
+    for (size_t i = 0; disk != UINT32_MAX && i < command->n_results; i++) {
+        const ProtobufCBinaryData *id = &command->results[i]->chunk_id;
+        uint32_t number = id->len == 16 ? model_chunk_number(check->model, id->data) : UINT32_MAX;
+        if (number == UINT32_MAX || check->model->chunks[number]->copies[disk].wipe != MODEL_WIPED) {
+            continue;
+        }
+        check_counts(check);
+        residue_of_copy(check, check->model->chunks[number], disk, !may_lie_about_flushes(check, disk), &found);
+        complain_of_residue(check, disk, &found);
+    }
+}
+
+/* E3: once a wipe is recorded for a disk, no block of the chunk's ciphertext is found on that disk, neither on stable
+ * storage (of a disk that does not lie about flushes) nor in the cache; once all its wipes are, on no disk. Looked for where it was written when the wipe is recorded;
+ * on one whole disk every few seconds; everywhere at rest. */
+void check_residue(const struct check *check)
+{
+    switch (check->moment) {
+    case AT_APPLIED:
+        if (check->change != NULL && check->command->change_case == TRILITH__COMMAND__CHANGE_RECORD_WIPES) {
+            search_recorded(check);
+        }
+        return;
+    case AT_SECOND:
+        if (check->checkers->seconds % WALK_SECONDS == WALK_SECONDS - 1) {
+            uint32_t disk =
+                (uint32_t)(check->checkers->seconds / WALK_SECONDS + check->cluster->options.seed) % MODEL_DISKS_MAX;
+            while (model_disk_of(check->model, disk) == NULL) {
+                disk = (disk + 1) % MODEL_DISKS_MAX;
+            }
+            check_counts(check);
+            search_disk(check, disk);
+        }
+        return;
+    default:
+        for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {
+            if (model_disk_of(check->model, i) != NULL) {
+                check_counts(check);
+                search_disk(check, i);
+            }
+        }
+    }
+}
+
+/* ---- E4 --------------------------------------------------------------------------------------------- */
+
+static bool is_noted_closed(const struct checkers *checkers, uint64_t erasure_id)
+{
+    for (size_t i = 0; i < checkers->closed_count; i++) {
+        if (checkers->closed[i] == erasure_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void note_closed(struct checkers *checkers, uint64_t erasure_id)
+{
+    if (checkers->closed_count == checkers->closed_capacity) {
+        checkers->closed_capacity = checkers->closed_capacity == 0 ? 64 : 2 * checkers->closed_capacity;
+        checkers->closed = realloc(checkers->closed, checkers->closed_capacity * sizeof(checkers->closed[0]));
+        CHECK(checkers->closed != NULL);
+    }
+    checkers->closed[checkers->closed_count++] = erasure_id;
+}
+
+static bool row_says_closed(const struct check *check, uint64_t erasure_id)
+{
+    uint8_t row[512];
+    size_t bytes = 0;
+    struct table_key key = key_erasure(erasure_id);
+    if (!model_row(check->model, &key, row, sizeof(row), &bytes)) {
+        return false;
+    }
+    Trilith__ErasureRecord *record = trilith__erasure_record__unpack(NULL, bytes, row);
+    CHECK(record != NULL);
+    bool closed = record->closed_ms != 0;
+    trilith__erasure_record__free_unpacked(record, NULL);
+    return closed;
+}
+
+static bool chunk_is_of_erasure(const struct model_chunk *chunk, uint64_t erasure_id)
+{
+    for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {
+        if (chunk->copies[i].erasure_id == erasure_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_chunk_is_accounted_for(const struct check *check, const struct model_chunk *chunk, const char *when)
+{
+    for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {
+        if (chunk->copies[i].place_count > 0 && chunk->copies[i].wipe == MODEL_NOT_OWED) {
+            sim_violated("E4", "%s: chunk %s was written to %s, which owes no wipe of it", when, hex_of(&chunk->id),
+                         disk_name(check, i));
+        }
+    }
+}
+
+/* Those that this command has made go: every member of their PG owes a wipe now, or has wiped. */
+static void check_opened(const struct check *check)
+{
+    for (uint32_t i = 0; i < check->model->chunk_count; i++) {
+        const struct model_chunk *chunk = check->model->chunks[i];
+        bool goes = (chunk->fate == MODEL_CONDEMNED || chunk->fate == MODEL_ERASED) && chunk->fate_ns == check->now_ns;
+        uint32_t disks[MODEL_DISKS_MAX];
+        size_t members;
+        size_t count = goes && chunk->pg != 0 ? model_pg_disks(check->model, chunk->pg, disks, &members) : 0;
+        for (size_t d = 0; d < count; d++) {
+            check_counts(check);
+            if (disks[d] != UINT32_MAX && chunk->copies[disks[d]].wipe == MODEL_NOT_OWED) {
+                sim_violated("E4", "chunk %s is to be erased, and %s of its PG %u owes no wipe", hex_of(&chunk->id),
+                             disk_name(check, disks[d]), chunk->pg);
+            }
+        }
+    }
+}
+
+static void check_closed(const struct check *check, uint64_t erasure_id)
+{
+    if (is_noted_closed(check->checkers, erasure_id) || !row_says_closed(check, erasure_id)) {
+        return;
+    }
+    note_closed(check->checkers, erasure_id);
+    for (uint32_t i = 0; i < check->model->chunk_count; i++) {
+        const struct model_chunk *chunk = check->model->chunks[i];
+        if (chunk_is_of_erasure(chunk, erasure_id)) {
+            check_counts(check);
+            check_chunk_is_accounted_for(check, chunk, "the erasure is closed");
+        }
+    }
+}
+
+/* E4: an erasure asks every disk that is or was a member of a chunk's PG; it counts as closed only when every disk to which a
+ * copy was ever written has wiped it, or owes that to another erasure. */
+void check_all_copies_accounted_for(const struct check *check)
+{
+    if (check->moment == AT_SETTLED) {
+        for (uint32_t i = 0; i < check->model->chunk_count; i++) {
+            const struct model_chunk *chunk = check->model->chunks[i];
+            if (chunk->fate == MODEL_CONDEMNED || chunk->fate == MODEL_ERASED) {
+                check_chunk_is_accounted_for(check, chunk, "at rest");
+            }
+        }
+        return;
+    }
+    if (check->change == NULL) {
+        return;
+    }
+    switch (check->command->change_case) {
+    case TRILITH__COMMAND__CHANGE_OBJECT_COMMIT:
+    case TRILITH__COMMAND__CHANGE_OBJECT_DELETE:
+    case TRILITH__COMMAND__CHANGE_CONDEMN_CHUNKS:
+        check_opened(check);
+        return;
+    case TRILITH__COMMAND__CHANGE_RECORD_WIPES:
+        for (size_t i = 0; i < check->command->record_wipes->n_results; i++) {
+            check_closed(check, check->command->record_wipes->results[i]->erasure_id);
+        }
+        return;
+    default:
+        return;
+    }
+}
+
+/* A copy may be created only on a disk that is a member of the chunk's PG: that is what an erasure goes by. */
+void check_copies_in_their_pg(const struct check *check)
+{
+    if (check->writing->kind != MODEL_WRITES_BATCH) {
+        return;
+    }
+    struct record_cursor cursor = record_cursor_of(&check->writing->header, check->write_content);
+    struct record record;
+    while (record_next(&cursor, &record) == STATUS_OK) {
+        uint32_t disks[MODEL_DISKS_MAX];
+        size_t members = 0;
+        size_t count = record.type == RECORD_PUT ? model_pg_disks(check->model, record.chunk.pg, disks, &members) : 0;
+        bool is_member = count == 0; /* No such row now: the metadata service has just lost power. */
+        for (size_t i = 0; i < members; i++) {
+            is_member |= disks[i] == check->writing->disk || disks[i] == UINT32_MAX;
+        }
+        if (count > 0) {
+            check_counts(check);
+        }
+        if (!is_member) {
+            sim_violated("E4-place", "chunk %s of PG %u is written to %s, which is no member", hex_of(&record.chunk.id),
+                         record.chunk.pg, check->disk->path);
+        }
+    }
+}
+
+/* ---- E5 --------------------------------------------------------------------------------------------- */
+
+/* What is written where an ERASE record says must be its stream, and stay inside the copy. */
+static void check_stream(const struct check *check)
+{
+    static uint8_t stream[KIB(256)];
+    const struct model_writing *writing = check->writing;
+    const struct model_copy *copy = &writing->erased->copies[writing->disk];
+    uint64_t from = copy->intent_place.offset;
+    uint64_t end = from + (uint64_t)payload_block_count(writing->erased->bytes) * BLOCK_BYTES;
+    struct chunk_location location;
+    if (check->disk->store == NULL || locate(check->disk, writing->erased, &location) != STATUS_OK ||
+        location.state != CHUNK_ERASING || location.offset != from) {
+        return; /* The record was lost with its batch, and the place was used again since. */
+    }
+    check_counts(check);
+    if (writing->offset < from || writing->offset + writing->bytes > end || writing->bytes > sizeof(stream)) {
+        sim_violated("E5", "%s: %s at %" PRIu64 ", %zu bytes: a write reaches into chunk %s, which is being wiped",
+                     check->disk->path, check->write_name, writing->offset, writing->bytes,
+                     hex_of(&writing->erased->id));
+    }
+    memset(stream, 0, writing->bytes);
+    keystream_xor(copy->seed, writing->offset - from, stream, writing->bytes);
+    if (memcmp(stream, writing->content, writing->bytes) != 0) {
+        sim_violated("E5", "%s: %s at %" PRIu64 ": chunk %s is overwritten with something else than its stream",
+                     check->disk->path, check->write_name, writing->offset, hex_of(&writing->erased->id));
+    }
+}
+
+/* The chunk whose ciphertext stands durably in this block and would be changed by the write, or NULL. */
+static const struct model_chunk *chunk_overwritten(const struct check *check, uint64_t offset, const uint8_t *content)
+{
+    uint8_t block[BLOCK_BYTES];
+    if (!sim_disk_copy(check->disk->disk, SIM_DISK_DURABLE, check->write_name, offset, block, sizeof(block)) ||
+        bytes_are_zero(block, sizeof(block))) {
+        return NULL;
+    }
+    for (size_t i = 0; i < BLOCK_BYTES; i += SIM_DISK_SECTOR_BYTES) {
+        const struct model_chunk *chunk = model_chunk_of_sector(check->model, block + i);
+        /* A part of this very write may have got there already, by somebody else's flush. */
+        if (chunk != NULL && memcmp(block + i, content + i, SIM_DISK_SECTOR_BYTES) != 0 &&
+            !sim_disk_is_stray(check->disk->disk, check->write_name, offset)) {
+            return chunk;
+        }
+    }
+    return NULL;
+}
+
+/* Whether the store says that the chunk lives here. */
+static bool lives_at(const struct check *check, const struct model_chunk *chunk, uint64_t offset)
+{
+    struct chunk_location location;
+    return check->disk->store != NULL && locate(check->disk, chunk, &location) == STATUS_OK &&
+           location.state == CHUNK_LIVE && strcmp(location.segment, check->write_name) == 0 &&
+           offset >= location.offset && offset < location.offset + location.length;
+}
+
+/* E5: freed space is used again only after the wipe is durable. So a batch never goes where ciphertext stands on stable
+ * storage; a wipe writes its own stream and nothing else; zeros (of cleaning, or of recovery) never go over a live chunk.
+ * Assumed: the content of the device's own making (is_stray) does not count. Of long writes every eighth block is looked at. */
+void check_overwriting(const struct check *check)
+{
+    const struct model_writing *writing = check->writing;
+    switch (writing->kind) {
+    case MODEL_WRITES_OTHER:
+    case MODEL_WRITES_SEGMENT_HEADER:
+        return;
+    case MODEL_WRITES_STREAM:
+        check_stream(check);
+        return;
+    case MODEL_WRITES_ZEROS:
+    case MODEL_WRITES_BATCH:
+    case MODEL_WRITES_PAYLOAD:
+        break;
+    }
+    if (may_lie_about_flushes(check, writing->disk)) {
+        return;
+    }
+    size_t step = writing->bytes <= 16 * (size_t)BLOCK_BYTES ? BLOCK_BYTES : 8 * (size_t)BLOCK_BYTES;
+    bool zeros = writing->kind == MODEL_WRITES_ZEROS;
+    check_counts(check);
+    for (size_t at = 0; at < writing->bytes; at += step) {
+        uint64_t offset = writing->offset + at;
+        const struct model_chunk *chunk = chunk_overwritten(check, offset, writing->content + at);
+        if (chunk == NULL || (zeros && !lives_at(check, chunk, offset))) {
+            continue;
+        }
+        sim_violated("E5", "%s: %s at %" PRIu64 ": %s go over chunk %s, which is not wiped", check->disk->path,
+                     check->write_name, offset, zeros ? "zeros" : "new records", hex_of(&chunk->id));
+    }
+}
+
+/* ---- E6, E7 ----------------------------------------------------------------------------------------- */
+
+static void check_disk_stays_wiped(const struct check *check, struct sim_node_disk *disk)
+{
+    uint32_t number = model_disk_number(disk);
+    for (uint32_t i = 0; i < check->model->chunk_count; i++) {
+        const struct model_chunk *chunk = check->model->chunks[i];
+        struct chunk_location location;
+        if (!chunk->copies[number].ever_wiped || may_lie_about_flushes(check, number)) {
+            continue;
+        }
+        check_counts(check);
+        bool is_live = locate(disk, chunk, &location) == STATUS_OK && location.state == CHUNK_LIVE;
+        if (is_live && (!model_disk_is_lossy(check->model, number) || located_copy_is_whole(check, chunk, number))) {
+            sim_violated("E6", "%s: chunk %s is live again, which was wiped at %.6f s", disk->path, hex_of(&chunk->id),
+                         (double)chunk->copies[number].wiped_ns / (double)NS_PER_S);
+        }
+    }
+}
+
+/* E6: once wiped on a disk a chunk is never live there again, through crashes and lost indexes. On a disk with lossy faults
+ * the records may be lost, and then the index may have it again: there it must not be more than a name, without the bytes.
+ * Exempt: disks that may lie about flushes. */
+void check_wiped_stays_wiped(const struct check *check)
+{
+    for (uint32_t i = 0; i < check->cluster->node_count; i++) {
+        struct sim_node *node = &check->cluster->nodes[i];
+        bool is_meant = check->moment == AT_SETTLED || node == check->node;
+        for (uint32_t d = 0; is_meant && node->state == SIM_RUNNING && d < node->disk_count; d++) {
+            check_disk_stays_wiped(check, &node->disks[d]);
+        }
+    }
+}
+
+static void check_no_copy_where_wiped(const struct check *check)
+{
+    struct record_cursor cursor = record_cursor_of(&check->writing->header, check->write_content);
+    struct record record;
+    while (record_next(&cursor, &record) == STATUS_OK) {
+        uint32_t number =
+            record.payload_blocks > 0 ? model_chunk_number(check->model, record.chunk.id.bytes) : UINT32_MAX;
+        if (number == UINT32_MAX || may_lie_about_flushes(check, check->writing->disk)) {
+            continue;
+        }
+        const struct model_copy *copy = &check->model->chunks[number]->copies[check->writing->disk];
+        check_counts(check);
+        if (copy->ever_wiped) {
+            sim_violated("E7", "%s: a copy of chunk %s is written, which was wiped there at %.6f s", check->disk->path,
+                         hex_of(&record.chunk.id), (double)copy->wiped_ns / (double)NS_PER_S);
+        }
+    }
+}
+
+/* E7: a commit that takes effect names no chunk that was condemned or erased before; no copy of a chunk is made, or moved, on
+ * a disk where its wipe is recorded. */
+void check_nothing_gone_comes_back(const struct check *check)
+{
+    if (check->moment == AT_WRITE) {
+        if (check->writing->kind == MODEL_WRITES_BATCH) {
+            check_no_copy_where_wiped(check);
+        }
+        return;
+    }
+    if (check->change != NULL && check->change->committed != NULL) {
+        check_counts(check);
+    }
+    if (check->change != NULL && check->change->named_gone_chunk) {
+        sim_violated("E7", "command %" PRIu64 " commits chunk %s, which was condemned or erased", check->index,
+                     hex_of(&check->change->gone_chunk));
+    }
+}
+
+/* ---- E8 --------------------------------------------------------------------------------------------- */
+
+static void complain_of_secret(const char *where, const struct residue *found)
+{
+    if (found->what != NULL) {
+        sim_violated("E8", "%s, %s at %" PRIu64 ": %s", where, found->name, found->offset, found->what);
+    }
+}
+
+static void search_node_disk(const struct check *check, uint32_t number, const struct secrets *secrets)
+{
+    struct residue found;
+    struct sim_node_disk *disk = model_disk_of(check->model, number);
+    residue_of_secrets(disk->disk, SIM_DISK_CACHE, secrets, (unsigned)check->checkers->seconds, &found);
+    complain_of_secret(disk->path, &found);
+    residue_of_secrets_in_table(disk->index, secrets, &found);
+    complain_of_secret("the index of a disk", &found);
+    check_counts(check);
+}
+
+static void search_meta(const struct check *check, const struct secrets *secrets)
+{
+    struct residue found;
+    for (unsigned image = SIM_DISK_DURABLE; image <= SIM_DISK_CACHE; image++) {
+        residue_of_secrets(check->cluster->meta.disk, (enum sim_disk_image)image, secrets, 0, &found);
+        complain_of_secret("the journal", &found);
+    }
+    residue_of_secrets_in_table(check->cluster->meta.tables, secrets, &found);
+    complain_of_secret("the metadata tables", &found);
+    check_counts(check);
+}
+
+/* E8: no plaintext, no master key, no vault root and no client's secret stands on a node's disk, in an index table, in the
+ * journal or in the metadata tables; erased or not, at any time. One disk every few seconds, everything at rest. */
+void check_no_secrets(const struct check *check)
+{
+    struct secrets secrets;
+    bool at_rest = check->moment == AT_SETTLED;
+    if (!at_rest && check->checkers->seconds % WALK_SECONDS != WALK_SECONDS / 2) {
+        return;
+    }
+    secrets_gather(check, &secrets);
+    uint32_t chosen = (uint32_t)(check->checkers->seconds / WALK_SECONDS) % MODEL_DISKS_MAX;
+    for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {
+        if (model_disk_of(check->model, i) != NULL && (at_rest || i == chosen)) {
+            search_node_disk(check, i, &secrets);
+        }
+    }
+    search_meta(check, &secrets);
+}

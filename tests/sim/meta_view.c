@@ -1,0 +1,13 @@
+/* meta_view.c - see meta_view.h. */
+#include "tests/sim/meta_view.h"
+
+#include "meta/service_private.h"
+
+bool meta_view_silence(const struct meta_service *service, uint64_t node_id, uint64_t now_ns, uint64_t *silence_ns,
+                       uint64_t *lease_ns)
+{
+    const struct member *member = membership_member(&service->membership, node_id);
+    *silence_ns = membership_silence_ns(&service->membership, node_id, now_ns);
+    *lease_ns = service->membership.lease_ns;
+    return member != NULL && member->heard;
+}

@@ -1,0 +1,12 @@
+/* meta_view.h - what the metadata service believes about a node, for checkers. A file of its own because the names of
+ * meta/membership.h and of the node's parts are not meant to meet. */
+#ifndef TRILITH_TESTS_SIM_META_VIEW_H
+#define TRILITH_TESTS_SIM_META_VIEW_H
+
+#include "meta/service.h"
+
+/* For how long the node was not heard, and its lease. False: it was never heard by this process. */
+bool meta_view_silence(const struct meta_service *service, uint64_t node_id, uint64_t now_ns, uint64_t *silence_ns,
+                       uint64_t *lease_ns);
+
+#endif

@@ -1,0 +1,184 @@
+/* residue.c - see residue.h. */
+#include "tests/sim/residue.h"
+
+#include "node/store/segment.h"
+#include "tests/sim/sim_client.h"
+
+#define SECTORS_PER_BLOCK (BLOCK_BYTES / SIM_DISK_SECTOR_BYTES)
+
+/* ---- ciphertext ------------------------------------------------------------------------------------ */
+
+struct walk {
+    const struct check *check;
+    uint32_t disk;
+    struct sim_disk *sim;
+    struct residue *found;
+    const struct secrets *secrets;
+    unsigned phase;
+};
+
+static void note(struct residue *found, const char *name, uint64_t offset)
+{
+    (void)snprintf(found->name, sizeof(found->name), "%s", name);
+    found->offset = offset;
+}
+
+static void look_at_block(void *user, const char *name, uint64_t offset, const uint8_t bytes[BLOCK_BYTES])
+{
+    struct walk *walk = user;
+    for (unsigned i = 0; walk->found->chunk == NULL && i < SECTORS_PER_BLOCK; i++) {
+        const struct model_chunk *chunk =
+            model_chunk_of_sector(walk->check->model, bytes + (size_t)i * SIM_DISK_SECTOR_BYTES);
+        if (chunk != NULL && model_copy_must_be_gone(chunk, walk->disk) &&
+            !sim_disk_is_stray(walk->sim, name, offset)) {
+            walk->found->chunk = chunk;
+            note(walk->found, name, offset + (uint64_t)i * SIM_DISK_SECTOR_BYTES);
+        }
+    }
+}
+
+void residue_of_erased(const struct check *check, uint32_t disk, enum sim_disk_image image, struct residue *found)
+{
+    struct walk walk = {.check = check, .disk = disk, .sim = model_disk_of(check->model, disk)->disk, .found = found};
+    *found = (struct residue){0};
+    sim_disk_each_block(walk.sim, image, look_at_block, &walk);
+}
+
+static bool block_has_chunk(const struct check *check, const struct model_chunk *chunk, const uint8_t *block)
+{
+    for (unsigned i = 0; i < SECTORS_PER_BLOCK; i++) {
+        if (model_chunk_of_sector(check->model, block + (size_t)i * SIM_DISK_SECTOR_BYTES) == chunk) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void look_at_place(const struct check *check, const struct model_chunk *chunk, uint32_t disk,
+                          const struct chunk_place *place, bool durable_too, struct residue *found)
+{
+    struct sim_disk *sim = model_disk_of(check->model, disk)->disk;
+    uint32_t blocks = payload_block_count(chunk->bytes);
+    uint32_t step = blocks <= 32 ? 1 : 13;
+    uint8_t block[BLOCK_BYTES];
+    char name[DISK_NAME_BYTES];
+
+    segment_name(place->segment, name);
+    for (uint32_t i = 0; found->chunk == NULL && i < blocks;
+         i = i + step < blocks || i == blocks - 1 ? i + step : blocks - 1) {
+        uint64_t offset = place->offset + (uint64_t)i * BLOCK_BYTES;
+        for (unsigned image = durable_too ? SIM_DISK_DURABLE : SIM_DISK_CACHE; image <= SIM_DISK_CACHE; image++) {
+            if (sim_disk_copy(sim, (enum sim_disk_image)image, name, offset, block, sizeof(block)) &&
+                block_has_chunk(check, chunk, block) && !sim_disk_is_stray(sim, name, offset)) {
+                found->chunk = chunk;
+                note(found, name, offset);
+            }
+        }
+    }
+}
+
+void residue_of_copy(const struct check *check, const struct model_chunk *chunk, uint32_t disk, bool durable_too,
+                     struct residue *found)
+{
+    const struct model_copy *copy = &chunk->copies[disk];
+    uint32_t count = copy->place_count < MODEL_PLACES_MAX ? copy->place_count : MODEL_PLACES_MAX;
+    *found = (struct residue){0};
+    for (uint32_t i = 0; found->chunk == NULL && i < count; i++) {
+        look_at_place(check, chunk, disk, &copy->places[i].place, durable_too, found);
+    }
+}
+
+/* ---- secrets ---------------------------------------------------------------------------------------- */
+
+static void secret_add(struct secrets *secrets, const char *what, const void *bytes, size_t length)
+{
+    CHECK(secrets->count < SECRETS_MAX && length <= SECRET_BYTES_MAX);
+    struct secret *secret = &secrets->all[secrets->count++];
+    secret->what = what;
+    secret->length = length;
+    memcpy(secret->bytes, bytes, length);
+}
+
+void secrets_gather(const struct check *check, struct secrets *secrets)
+{
+    uint8_t cmk[KEY_BYTES];
+    uint8_t root[KEY_BYTES];
+    secrets->count = 0;
+    sim_secrets_bytes(cmk, root);
+    secret_add(secrets, "plaintext of an object", SIM_MARKER, strlen(SIM_MARKER));
+    secret_add(secrets, "the customer master key", cmk, sizeof(cmk));
+    secret_add(secrets, "the vault's root", root, sizeof(root));
+    size_t length = strlen(check->cluster->secret_key);
+    if (length >= 16) {
+        secret_add(secrets, "the secret key of a credential", check->cluster->secret_key, length);
+    }
+}
+
+static const char *secret_in(const struct secrets *secrets, const void *bytes, size_t length)
+{
+    for (size_t i = 0; i < secrets->count; i++) {
+        if (memmem(bytes, length, secrets->all[i].bytes, secrets->all[i].length) != NULL) {
+            return secrets->all[i].what;
+        }
+    }
+    return NULL;
+}
+
+/* The beginnings of its sectors: cheap enough for every block. */
+static const char *secret_at_sectors(const struct secrets *secrets, const uint8_t *block)
+{
+    for (size_t i = 0; i < BLOCK_BYTES; i += SIM_DISK_SECTOR_BYTES) {
+        for (size_t s = 0; s < secrets->count; s++) {
+            if (block[i] == secrets->all[s].bytes[0] &&
+                memcmp(block + i, secrets->all[s].bytes, secrets->all[s].length) == 0) {
+                return secrets->all[s].what;
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool is_payload(const char *name, uint64_t offset, const uint8_t *block)
+{
+    uint32_t number;
+    return segment_number_from_name(name, &number) && offset != 0 && memcmp(block, "TLB1", 4) != 0;
+}
+
+static void look_for_secrets(void *user, const char *name, uint64_t offset, const uint8_t bytes[BLOCK_BYTES])
+{
+    struct walk *walk = user;
+    if (walk->found->what != NULL) {
+        return;
+    }
+    bool whole = !is_payload(name, offset, bytes) || offset / BLOCK_BYTES % 16 == walk->phase % 16;
+    walk->found->what = whole ? secret_in(walk->secrets, bytes, BLOCK_BYTES) : secret_at_sectors(walk->secrets, bytes);
+    if (walk->found->what != NULL) {
+        note(walk->found, name, offset);
+    }
+}
+
+void residue_of_secrets(struct sim_disk *disk, enum sim_disk_image image, const struct secrets *secrets, unsigned phase,
+                        struct residue *found)
+{
+    struct walk walk = {.sim = disk, .secrets = secrets, .phase = phase, .found = found};
+    *found = (struct residue){0};
+    sim_disk_each_block(disk, image, look_for_secrets, &walk);
+}
+
+static void look_at_row(void *user, const void *key, size_t key_bytes, const void *value, size_t value_bytes)
+{
+    struct walk *walk = user;
+    if (walk->found->what == NULL) {
+        walk->found->what = secret_in(walk->secrets, key, key_bytes);
+    }
+    if (walk->found->what == NULL) {
+        walk->found->what = secret_in(walk->secrets, value, value_bytes);
+    }
+}
+
+void residue_of_secrets_in_table(struct kv *table, const struct secrets *secrets, struct residue *found)
+{
+    struct walk walk = {.secrets = secrets, .found = found};
+    *found = (struct residue){0};
+    sim_kv_each(table, look_at_row, &walk);
+}

@@ -18,6 +18,10 @@ class Failed(Exception):
     """A scenario's expectation did not hold."""
 
 
+class Skip(Exception):
+    """This machine lacks what the scenario needs; the text says what."""
+
+
 def expect(condition, message):
     if not condition:
         raise Failed(message)
@@ -44,14 +48,19 @@ def run(arguments, timeout_s=300, **options):
 class Cluster:
     """One cluster in a directory of its own. Left as it is when a scenario fails, for a look at its logs."""
 
-    def __init__(self, preset, nodes=4, disk_size="4 GiB", options=()):
+    def __init__(self, preset, nodes=4, disk_size="4 GiB", options=(), before_up=None):
         self.preset = preset
+        self.disks = {}  # those of nodes that have a file system of their own (sandbox.LoopDisk)
         self.bin = pathlib.Path(os.environ.get("TRILITH_BIN") or ROOT / "build" / preset / "bin")
         base = os.environ.get("TRILITH_TEST_DIR") or str(ROOT / "build" / "test-clusters")
         pathlib.Path(base).mkdir(parents=True, exist_ok=True)
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="cluster-", dir=base))
         self.nodes = [f"node{number}" for number in range(1, nodes + 1)]
         arguments = ["up", "--nodes", nodes, "--disk-size", disk_size]
+        if before_up is not None:
+            # Its shape is what makes a directory a cluster's: then it need not be empty.
+            (self.dir / "shape").write_text(f"{nodes} 1 {disk_size}\n")
+            before_up(self)
         for option in options:
             arguments += ["--option", option]
         self.local(*arguments)
@@ -136,6 +145,8 @@ class Cluster:
         """Stop in good order (every process must be able to), look through the logs, delete everything."""
         self.local("down")
         self.check_logs()
+        for disk in self.disks.values():
+            disk.unmount()
         shutil.rmtree(self.dir)
 
     def discard(self):
@@ -143,3 +154,5 @@ class Cluster:
         run([ROOT / "cluster/local", "kill", "all", "--dir", self.dir], env=self.environment())
         for segment in self.dir.glob("node*/disk*/segment-*"):
             segment.unlink()
+        for image in self.dir.glob("*.img"):
+            image.unlink()

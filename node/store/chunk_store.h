@@ -127,12 +127,14 @@ void chunk_store_get(struct chunk_store *store, struct chunk_get *get);
 /* ---- erase ------------------------------------------------------------------------------------- */
 
 /* Destroy one copy: an intent made durable (reads answer STATUS_GONE from then on), payload overwritten in place with
- * a ChaCha20 stream, flushed, read back through a second descriptor and compared, the result made durable. Idempotent. An id never held becomes a
- * tombstone, so a late put of it is refused. `done` gets
+ * a ChaCha20 stream, flushed, read back through a second descriptor and compared, the result made durable. Idempotent.
+ * An id never held becomes a tombstone, so a late put of it is refused. `done` gets
  *   STATUS_OK         wiped; overwritten_bytes says how much (0: wiped earlier)
  *   STATUS_NOT_FOUND  never held; the tombstone is durable
  *   STATUS_CORRUPT    the read-back differs from what was written: not wiped, will be tried again at the next call
- *                     or an older copy stands where it can't be wiped (damage, a refused wipe): nothing was done
+ *                     or an older copy stands where it can't be wiped now (damage, a refused wipe), or, of an id not
+ *                     known, nobody can say what stands there: nothing was done. Tried again later it will work,
+ *                     when the device does
  *   STATUS_FULL      tombstones alone fill the disk: not even the reserve has room
  *   STATUS_FENCED, STATUS_IO  the device refuses */
 struct chunk_erase {

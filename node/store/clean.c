@@ -6,7 +6,8 @@
  *                                       next round        have ended
  *
  * A segment is moved whole or not at all: the first pass only reads. If something that counts can't be read, the
- * segment is `stuck`: it stays as it is until the next open, or until a chunk in it is erased: it may be that one.
+ * segment is `stuck`: it stays as it is for a pause, which doubles each time up to an hour, or until a chunk in it is
+ * erased: it may be that one. What was only a passing fault keeps no erasure from its end.
  * A chunk is not moved while an older copy of it stands, because its entry remembers only one: the segment is `held`
  * by the older one, and its turn comes when that has been wiped.
  * What counts is what the index says: a record counts when the entry of its chunk has the lsn of its batch. What
@@ -30,8 +31,11 @@ static uint32_t low_water(const struct chunk_store *store)
     return RESERVE_SEGMENTS + (sixteenth > 2 ? sixteenth : 2);
 }
 
+static void again_fired(struct loop_timer *timer);
+
 void cleaner_init(struct chunk_store *store)
 {
+    store->cleaner.again.fire = again_fired;
     batch_reader_init(&store->cleaner.reader, store->loop);
     store->cleaner.gathered = aligned_alloc(BLOCK_BYTES, GATHER_BYTES);
     CHECK(store->cleaner.gathered != NULL);
@@ -39,6 +43,7 @@ void cleaner_init(struct chunk_store *store)
 
 void cleaner_deinit(struct chunk_store *store)
 {
+    loop_timer_stop(store->loop, &store->cleaner.again);
     batch_reader_deinit(&store->cleaner.reader);
     free(store->cleaner.gathered);
 }
@@ -112,8 +117,8 @@ bool cleaner_can_help(struct chunk_store *store)
     if (store->fenced || store->closing) {
         return false;
     }
-    bool wiping = store->preparer.stage != PREPARE_IDLE && store->preparer.wiping;
-    return wiping || store->cleaner.stage != CLEAN_IDLE || choose_victim(store, low_water(store)) != NULL;
+    return preparer_will_wipe(store) || store->cleaner.stage != CLEAN_IDLE ||
+           choose_victim(store, low_water(store)) != NULL;
 }
 
 /* ---- walking the victim -------------------------------------------------------------------------- */
@@ -138,14 +143,48 @@ static void clean_stop(struct chunk_store *store)
     store_close_continue(store);
 }
 
+/* Whoever is stuck and has paused long enough may be tried again; the timer waits for the next of the others. */
+static void again_fired(struct loop_timer *timer)
+{
+    struct chunk_store *store = CONTAINER_OF(timer, struct chunk_store, cleaner.again);
+    uint64_t now_ns = loop_now_ns(store->loop);
+
+    for (uint32_t i = 0; i < store->segments.count; i++) {
+        struct segment *segment = &store->segments.segments[i];
+        if (!segment->stuck) {
+            continue;
+        }
+        if (segment->clean_again_ns <= now_ns) {
+            segment->stuck = false;
+        } else if (!loop_timer_is_armed(timer) || timer->deadline_ns > segment->clean_again_ns) {
+            loop_timer_start(store->loop, timer, segment->clean_again_ns);
+        }
+    }
+    cleaner_consider(store);
+    batch_writer_pump(store);
+}
+
+static void stick(struct chunk_store *store, struct segment *victim)
+{
+    struct loop_timer *timer = &store->cleaner.again;
+
+    victim->stuck = true;
+    victim->clean_again_ns = loop_now_ns(store->loop) + segment_pause_ns(victim->clean_failures);
+    victim->clean_failures++;
+    if (!loop_timer_is_armed(timer) || timer->deadline_ns > victim->clean_again_ns) {
+        loop_timer_start(store->loop, timer, victim->clean_again_ns);
+    }
+}
+
 void cleaner_give_up(struct chunk_store *store, const char *why)
 {
     struct segment *victim = store->cleaner.victim;
 
     if (!store->fenced && !store->closing) {
-        victim->stuck = true;
-        log_event(LOG_WARNING, "segment_stuck", "segment=%u why=%s live=%llu", victim->number, why,
-                  (unsigned long long)victim->live_bytes);
+        stick(store, victim);
+        log_event(LOG_WARNING, "segment_stuck", "segment=%u why=%s live=%llu chunks=%u erasing=%llu tombstones=%u",
+                  victim->number, why, (unsigned long long)victim->live_bytes, victim->live_chunks,
+                  (unsigned long long)victim->erasing_bytes, victim->tombstones);
     }
     clean_stop(store);
 }

@@ -13,7 +13,11 @@
  *
  * Cleaning copies chunks. While it is at work on the segment that holds the chunk, or held it before a move and is
  * not wiped yet, the erase is parked: when it runs there is one copy on this disk. Where that can't be awaited (the
- * older segment is damaged, or the device refused to wipe it), the erase is refused: STATUS_CORRUPT, nothing done. */
+ * older segment is damaged, or the device refused to wipe it), the erase is refused: STATUS_CORRUPT, nothing done.
+ *
+ * "Never held" is said of an id that the index does not know, and only while no ciphertext can stand that the index does
+ * not know of either. Recovery has zeroed what it passed over in the log; whole segments that it gave up are being wiped:
+ * until that is done such an erase is parked, and refused where it can't be awaited. */
 #include "node/store/store_private.h"
 
 #include "base/log.h"
@@ -368,7 +372,12 @@ static void wipe_start(struct wipe *wipe, const struct chunk_entry *entry)
     batch_writer_pump(wipe->store);
 }
 
-enum erase_turn { ERASE_NOW, ERASE_PARK, ERASE_REFUSE };
+enum erase_turn {
+    ERASE_NOW,
+    ERASE_PARK,
+    ERASE_REFUSE,  /* not now; what stands in the way has been logged where it was met */
+    ERASE_DAMAGED, /* the index names a place that can't be: nothing to overwrite could be proven */
+};
 
 /* Whether cleaning stands in the way: it may make, or may have left, another copy. */
 static enum erase_turn turn_of_entry(const struct chunk_store *store, const struct chunk_entry *entry)
@@ -377,7 +386,7 @@ static enum erase_turn turn_of_entry(const struct chunk_store *store, const stru
     const struct segment *previous = segment_of_old_copy(&store->segments, &entry->previous);
 
     if (!place_is_valid(store, entry)) {
-        return ERASE_REFUSE; /* The index names a place that can't be: nothing to overwrite could be proven. */
+        return ERASE_DAMAGED;
     }
     if (place->state == SEGMENT_CLEANING || carry_has(store, &entry->header.id)) {
         return ERASE_PARK;
@@ -386,6 +395,17 @@ static enum erase_turn turn_of_entry(const struct chunk_store *store, const stru
         return segment_is_blocked(previous) ? ERASE_REFUSE : ERASE_PARK;
     }
     return ERASE_NOW;
+}
+
+/* The same for an id that the index does not know. */
+static enum erase_turn turn_of_unknown(const struct chunk_store *store)
+{
+    bool blocked;
+
+    if (!segments_are_unaccounted(&store->segments, &blocked)) {
+        return ERASE_NOW;
+    }
+    return blocked ? ERASE_REFUSE : ERASE_PARK;
 }
 
 static void erase_answer_erased(struct chunk_erase *erase, const struct chunk_entry *entry)
@@ -424,9 +444,11 @@ static void erase_start(struct chunk_store *store, struct chunk_erase *erase)
         erase_answer_erased(erase, &entry);
         return;
     }
-    enum erase_turn turn = status == STATUS_OK ? turn_of_entry(store, &entry) : ERASE_NOW;
-    if (turn == ERASE_REFUSE) {
-        report_corrupt(store, &erase->id, "erase_place");
+    enum erase_turn turn = status == STATUS_OK ? turn_of_entry(store, &entry) : turn_of_unknown(store);
+    if (turn == ERASE_REFUSE || turn == ERASE_DAMAGED) {
+        if (turn == ERASE_DAMAGED) {
+            report_corrupt(store, &erase->id, "erase_place");
+        }
         erase_finish(erase, STATUS_CORRUPT);
         return;
     }

@@ -4,6 +4,9 @@
  *   ALLOCATED  ───────────────────────────> ZERO ──> flush ──────────────────────────────────> HEADER ──> READY
  *   ABSENT     ──> ALLOCATE ──> ALLOCATED
  *
+ * A wipe of which the read-back fails or differs is begun again after a pause, which doubles each time up to an hour: what
+ * passes must not keep an erasure from its end. After the first few the segment is RETIRED in the pauses: nobody waits
+ * for it then.
  * Wiping gives room back that others wait for, so it goes on whatever happens. Prewriting is a favour (a later write
  * is then a pure overwrite, without a journal commit in its flush): it stops as soon as there is anything else to
  * do and continues where it was when the store is idle again. Segment after segment, at idle priority. */
@@ -13,7 +16,8 @@
 
 #include <stdlib.h>
 
-#define IDLE_RECHECK_NS (100 * NS_PER_MS)
+#define IDLE_RECHECK_NS       (100 * NS_PER_MS)
+#define WIPE_FAILURES_RETIRED 4u
 
 static void recheck(struct loop_timer *timer);
 
@@ -80,6 +84,9 @@ static void header_flushed(struct flush_waiter *waiter, enum status status)
         return;
     }
     segment_set_state(store->preparer.segment, SEGMENT_READY);
+    store->preparer.segment->unaccounted = false;
+    store->preparer.segment->wipe_failures = 0;
+    store->preparer.segment->clean_failures = 0;
     segment_release_held(store->preparer.segment);
     prepare_end(store);
 }
@@ -143,15 +150,28 @@ static uint32_t piece_bytes(const struct chunk_store *store)
     return left < ZERO_PIECE_BYTES ? (uint32_t)left : (uint32_t)ZERO_PIECE_BYTES;
 }
 
+/* The read-back failed, or differs: begin again, later. */
+static void wipe_failed(struct chunk_store *store, enum status status)
+{
+    struct segment *segment = store->preparer.segment;
+
+    segment->wipe_again_ns = loop_now_ns(store->loop) + segment_pause_ns(segment->wipe_failures);
+    segment->wipe_failures++;
+    bool retired = segment->wipe_failures >= WIPE_FAILURES_RETIRED;
+    log_event(retired ? LOG_ERROR : LOG_WARNING, retired ? "segment_retired" : "segment_wipe_failed",
+              "segment=%u reason=wipe_read_back status=%s failures=%u", segment->number, status_name(status),
+              segment->wipe_failures);
+    segment_set_state(segment, retired ? SEGMENT_RETIRED : SEGMENT_WIPING);
+    prepare_end(store);
+}
+
 static void verify_read(struct disk_io *io)
 {
     struct chunk_store *store = CONTAINER_OF(io, struct chunk_store, preparer.io);
     struct preparer *preparer = &store->preparer;
 
     if (io->status != STATUS_OK || !bytes_are_zero(preparer->buffer, io->bytes)) {
-        log_event(LOG_ERROR, "segment_retired", "segment=%u reason=wipe_read_back", preparer->segment->number);
-        segment_set_state(preparer->segment, SEGMENT_RETIRED);
-        prepare_end(store);
+        wipe_failed(store, io->status != STATUS_OK ? io->status : STATUS_CORRUPT);
         return;
     }
     preparer->offset += io->bytes;
@@ -311,14 +331,43 @@ static void allocate_begin(struct chunk_store *store)
     preparer->stage = PREPARE_IDLE;
 }
 
-static struct segment *find_wiping(struct segment_table *table)
+static bool wants_wipe(const struct segment *segment)
 {
-    for (uint32_t i = 0; i < table->count; i++) {
-        if (table->segments[i].state == SEGMENT_WIPING) {
-            return &table->segments[i];
+    return segment->state == SEGMENT_WIPING || segment->state == SEGMENT_RETIRED;
+}
+
+bool preparer_will_wipe(const struct chunk_store *store)
+{
+    for (uint32_t i = 0; i < store->segments.count; i++) {
+        if (store->segments.segments[i].state == SEGMENT_WIPING) {
+            return true;
         }
     }
-    return NULL;
+    return false;
+}
+
+/* The segment to wipe whose turn comes first, or NULL. */
+static struct segment *find_wiping(struct segment_table *table)
+{
+    struct segment *first = NULL;
+
+    for (uint32_t i = 0; i < table->count; i++) {
+        struct segment *segment = &table->segments[i];
+        if (wants_wipe(segment) && (first == NULL || segment->wipe_again_ns < first->wipe_again_ns)) {
+            first = segment;
+        }
+    }
+    return first;
+}
+
+/* See again whether there is something to do, at the latest then. */
+static void recheck_at(struct chunk_store *store, uint64_t at_ns)
+{
+    struct loop_timer *timer = &store->preparer.timer;
+
+    if (!loop_timer_is_armed(timer) || timer->deadline_ns > at_ns) {
+        loop_timer_start(store->loop, timer, at_ns);
+    }
 }
 
 /* A segment to prewrite, when fewer than wanted are ready. */
@@ -350,8 +399,12 @@ void preparer_consider(struct chunk_store *store)
         return;
     }
     struct segment *segment = find_wiping(&store->segments);
-    preparer->wiping = segment != NULL;
-    if (segment != NULL) {
+    preparer->wiping = segment != NULL && segment->wipe_again_ns <= loop_now_ns(store->loop);
+    if (segment != NULL && !preparer->wiping) {
+        recheck_at(store, segment->wipe_again_ns);
+    }
+    if (preparer->wiping) {
+        segment_set_state(segment, SEGMENT_WIPING);
         preparer->segment = segment;
         preparer->stage = PREPARE_MARK;
         header_encode(store, SEGMENT_LSN_WIPING);
@@ -363,9 +416,7 @@ void preparer_consider(struct chunk_store *store)
         return;
     }
     if (!batch_writer_is_idle(store)) {
-        if (!loop_timer_is_armed(&preparer->timer)) {
-            loop_timer_start(store->loop, &preparer->timer, loop_now_ns(store->loop) + IDLE_RECHECK_NS);
-        }
+        recheck_at(store, loop_now_ns(store->loop) + IDLE_RECHECK_NS);
         return;
     }
     preparer->segment = segment;

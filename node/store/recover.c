@@ -2,8 +2,9 @@
  *
  * The superblock is durable before the first segment file exists, so a directory with segments and no good superblock
  * is damaged, never new. A segment whose header block is lost says by its first good batch what it is; one without a
- * good batch holds nothing that counts and is wiped. An index that is empty, or that names a position the log does
- * not have, is rebuilt from the segments. */
+ * good batch holds nothing that counts and is wiped. Lost is also a header that says that the segment is free while the
+ * block behind it is not zero: the device did not carry out the write that took it into use.
+ * An index that is empty, or that names a position the log does not have, is rebuilt from the segments. */
 #include "node/store/recovery.h"
 
 #include "base/log.h"
@@ -13,7 +14,7 @@
 void recovery_free(struct recovery *recovery)
 {
     loop_timer_stop(recovery->store->loop, &recovery->start);
-    free(recovery->block);
+    free(recovery->blocks);
     free(recovery);
 }
 
@@ -135,14 +136,19 @@ static void mark_written(struct disk_io *io)
     disk_flush(recovery->store->segments.segments[recovery->next_segment].file, io, mark_flushed);
 }
 
-/* Say on the disk that nothing in a given-up segment counts, before a batch with the same lsn is written elsewhere. */
+/* Given up, and the disk does not say so yet; or in use, and the disk does not say so any more. */
+static bool wants_mark(const struct segment *segment)
+{
+    return segment->state == SEGMENT_WIPING ? segment->header.first_lsn != SEGMENT_LSN_WIPING : segment->header_lost;
+}
+
+/* Say on the disk that nothing in a given-up segment counts, before a batch with the same lsn is written elsewhere; and
+ * write headers again that were lost. */
 static void mark_next(struct recovery *recovery)
 {
     struct segment_table *table = &recovery->store->segments;
 
-    while (recovery->next_segment < table->count &&
-           (table->segments[recovery->next_segment].state != SEGMENT_WIPING ||
-            table->segments[recovery->next_segment].header.first_lsn == SEGMENT_LSN_WIPING)) {
+    while (recovery->next_segment < table->count && !wants_mark(&table->segments[recovery->next_segment])) {
         recovery->next_segment++;
     }
     if (recovery->next_segment == table->count) {
@@ -152,11 +158,14 @@ static void mark_next(struct recovery *recovery)
     struct segment *segment = &table->segments[recovery->next_segment];
     segment->header.kind = BATCH_LOG_STORE;
     segment->header.log = recovery->store->superblock.state.store;
-    segment->header.first_lsn = SEGMENT_LSN_WIPING;
+    segment->header_lost = false;
+    if (segment->state == SEGMENT_WIPING) {
+        segment->header.first_lsn = SEGMENT_LSN_WIPING;
+    }
     segment->header.segment_bytes = table->segment_bytes;
     segment->header.segment_number = segment->number;
-    segment_header_encode(&segment->header, recovery->block);
-    disk_write(segment->file, &recovery->io, recovery->block, BLOCK_BYTES, 0, 0, mark_written);
+    segment_header_encode(&segment->header, recovery->blocks);
+    disk_write(segment->file, &recovery->io, recovery->blocks, BLOCK_BYTES, 0, 0, mark_written);
 }
 
 void recovery_replayed(struct recovery *recovery)
@@ -224,6 +233,9 @@ static void open_index(struct recovery *recovery)
         status = STATUS_NOT_FOUND;
     }
     recovery->rebuild = status != STATUS_OK;
+    /* Otherwise the superblock is an old one: the device lost the write that says that the store was opened since. */
+    recovery->was_clean =
+        recovery->was_clean && !recovery->rebuild && position.next_lsn == store->superblock.state.durable_lsn + 1;
     if (recovery->rebuild && chunk_index_clear(&store->index) != STATUS_OK) {
         recovery_fail(recovery, STATUS_IO);
         return;
@@ -254,17 +266,28 @@ static void segment_adopted(struct batch_reader *reader, enum status status)
         return;
     }
     if (status == STATUS_OK) {
-        recovery->store->corrupt_found++;
-        log_event(LOG_ERROR, "segment_header_corrupt", "segment=%u generation=%llu", segment->number,
+        /* Not counted as damage: nothing is given up, and power lost while it was written leaves the same. */
+        log_event(LOG_WARNING, "segment_header_restored", "segment=%u generation=%llu", segment->number,
                   (unsigned long long)segment->header.generation);
+        segment->header_lost = true;
         segment_set_state(segment, SEGMENT_FULL);
     } else {
         log_event(LOG_WARNING, "segment_header_lost", "segment=%u", segment->number);
-        segment->header.generation = 1;
+        /* The index may remember earlier uses: a number above any that was ever counted up to. */
+        segment->header.generation = loop_wall_ms(recovery->store->loop);
+        segment->unaccounted = true;
         segment_set_state(segment, SEGMENT_WIPING);
     }
     recovery->next_segment++;
     open_next_segment(recovery);
+}
+
+/* A free segment holds no batch. */
+static bool says_free_and_is_not(enum status status, const struct segment_header *header, const uint8_t *behind)
+{
+    bool says_free = status == STATUS_NOT_FOUND || (status == STATUS_OK && header->first_lsn == SEGMENT_LSN_READY);
+
+    return says_free && !bytes_are_zero(behind, BLOCK_BYTES);
 }
 
 static void segment_header_read(struct disk_io *io)
@@ -277,8 +300,9 @@ static void segment_header_read(struct disk_io *io)
         recovery_fail(recovery, STATUS_IO);
         return;
     }
-    enum status status = segment_header_decode(recovery->block, &header);
-    if (status == STATUS_OK && !header_belongs_here(recovery, &header)) {
+    enum status status = segment_header_decode(recovery->blocks, &header);
+    if ((status == STATUS_OK && !header_belongs_here(recovery, &header)) ||
+        says_free_and_is_not(status, &header, recovery->blocks + SEGMENT_HEADER_BYTES)) {
         status = STATUS_CORRUPT;
     }
     if (status == STATUS_CORRUPT) {
@@ -294,6 +318,7 @@ static void segment_header_read(struct disk_io *io)
         segment_set_state(segment, header.first_lsn == SEGMENT_LSN_READY    ? SEGMENT_READY
                                    : header.first_lsn == SEGMENT_LSN_WIPING ? SEGMENT_WIPING
                                                                             : SEGMENT_FULL);
+        segment->unaccounted = segment->state == SEGMENT_WIPING;
     }
     recovery->next_segment++;
     open_next_segment(recovery);
@@ -318,7 +343,7 @@ static void open_next_segment(struct recovery *recovery)
             return;
         }
         if (segment->file->bytes >= table->segment_bytes) {
-            disk_read(segment->file, &recovery->io, recovery->block, BLOCK_BYTES, 0, segment_header_read);
+            disk_read(segment->file, &recovery->io, recovery->blocks, HEADER_LOOK_BYTES, 0, segment_header_read);
             return;
         }
         /* Its allocation never ended: still ABSENT, allocated anew when needed. */
@@ -399,7 +424,7 @@ static void superblock_read(struct disk_io *io)
     if (status == STATUS_UNSUPPORTED) {
         recovery_fail(recovery, status);
     } else if (status == STATUS_OK) {
-        recovery->was_clean = superblock->state.clean;
+        recovery->was_clean = superblock->state.clean && bad_copies == 0;
         open_segments(recovery);
     } else if (recovery->files == 0) {
         format(recovery);
@@ -475,8 +500,8 @@ struct chunk_store *store_open_start(struct loop *loop, struct disk *disk, struc
     struct chunk_store *store = store_new(loop, disk, index, options);
     struct recovery *recovery = calloc(1, sizeof(*recovery));
     CHECK(recovery != NULL);
-    recovery->block = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
-    CHECK(recovery->block != NULL);
+    recovery->blocks = aligned_alloc(BLOCK_BYTES, HEADER_LOOK_BYTES);
+    CHECK(recovery->blocks != NULL);
     recovery->store = store;
     recovery->done = done;
     recovery->user = user;

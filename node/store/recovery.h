@@ -1,11 +1,14 @@
 /* recovery.h - the state of one open: from files to a store that serves. Shared by recover.c and replay.c.
  *
  *   superblock ──> segment headers ──> index ──> replay of the log behind the index ──> what is not part of the log
- *   is made so (tail zeroed, segments marked) ──> reserve allocated ──> superblock written ──> open */
+ *   is made so (zeroed and read back, segments marked) ──> reserve allocated ──> superblock written ──> open */
 #ifndef TRILITH_NODE_STORE_RECOVERY_H
 #define TRILITH_NODE_STORE_RECOVERY_H
 
 #include "node/store/store_private.h"
+
+/* What is read of a segment at first: its header, and the block behind it. */
+#define HEADER_LOOK_BYTES (SEGMENT_HEADER_BYTES + BLOCK_BYTES)
 
 struct recovery {
     struct chunk_store *store;
@@ -13,14 +16,15 @@ struct recovery {
     void *user;
     struct loop_timer start;
     struct disk_io io;
-    uint8_t *block;
+    uint8_t *blocks;       /* HEADER_LOOK_BYTES */
     bool fresh;            /* no superblock yet */
     uint32_t files;        /* segment files found */
     uint32_t number_end;   /* behind the highest number among them */
     uint32_t next_segment; /* whose header, mark or allocation is next */
 
     bool rebuild; /* the index is being made from nothing */
-    bool was_clean;
+    bool
+        was_clean; /* closed in order: the superblock says so, none of its copies is bad, the index ends where it says */
     struct log_position at;  /* where the next batch is expected */
     struct segment *segment; /* of `at`; NULL: there is no log yet */
     bool chain_unknown;      /* behind damage: the previous crc can't be checked */
@@ -32,7 +36,13 @@ struct recovery {
     bool found;           /* a good batch behind it in the same segment */
     struct log_position found_at;
     struct segment *later; /* the later segment that is being searched for durable lsns */
+
+    /* What is being overwritten with zeros, in recovery->segment; then `zeroed`. */
+    uint64_t zero_from;
+    uint64_t zero_end;
     uint64_t zero_offset;
+    unsigned zero_rounds;
+    void (*zeroed)(struct recovery *recovery);
 };
 
 /* Walk the log from `at` to its end, applying it to the index; then recovery_replayed(). */

@@ -5,11 +5,15 @@
  * committed must not be dropped). It was, when its lsn is not above the highest lsn known durable: from the durable
  * lsn that every later batch carries, and from the superblock.
  *
- *   acknowledged      damage. Counted and logged; the walk goes on with the next good batch. Nothing is cut off, and
- *                     if it was the last of all, the segment is closed behind it. A peer has the data.
+ *   acknowledged      damage. Counted and logged; the walk goes on with the next good batch. Nothing that is good is
+ *                     cut off, and if it was the last of all, the segment is closed behind it. A peer has the data.
  *   not acknowledged  a torn tail. Acknowledgements go in lsn order, so nothing behind it was acknowledged either,
  *                     whole or not: the log ends here. What stands behind is zeroed, and later segments are given up
  *                     for wiping, before anything new is written: it can be taken for part of the log never again.
+ *
+ * Either way, what the walk passes over is overwritten with zeros, flushed and read back before the store opens. Nobody
+ * knows any more which chunks have ciphertext there, so no erase could ever find it; and an erase of a chunk that the
+ * index does not know says that it was never held. What is to be destroyed is read from the device twice before.
  *
  * Between two segments lsns may be missing only when the index is rebuilt: what stood in between has been cleaned. */
 #include "node/store/recovery.h"
@@ -131,7 +135,48 @@ static void log_damage(struct recovery *recovery, const char *what)
               (unsigned long long)recovery->at.offset, (unsigned long long)recovery->at.next_lsn, what);
 }
 
-static void zero_next(struct recovery *recovery);
+#define ZERO_ROUNDS_MAX 4 /* a write that the device lost, or a read that failed, once or twice, is made up for */
+
+static void zero_round(struct recovery *recovery);
+
+/* How much of the zeroing the next I/O does. */
+static uint32_t zero_piece_bytes(const struct recovery *recovery)
+{
+    uint64_t left = recovery->zero_end - recovery->zero_offset;
+
+    return left < ZERO_PIECE_BYTES ? (uint32_t)left : (uint32_t)ZERO_PIECE_BYTES;
+}
+
+static void zero_verify_next(struct recovery *recovery);
+
+static void zero_verify_read(struct disk_io *io)
+{
+    struct recovery *recovery = CONTAINER_OF(io, struct recovery, io);
+
+    if (io->status != STATUS_OK || !bytes_are_zero(recovery->store->preparer.buffer, io->bytes)) {
+        log_event(LOG_WARNING, "zeros_read_back", "segment=%u offset=%llu status=%s", recovery->segment->number,
+                  (unsigned long long)recovery->zero_offset, status_name(io->status));
+        if (++recovery->zero_rounds == ZERO_ROUNDS_MAX) {
+            recovery_fail(recovery, STATUS_IO);
+            return;
+        }
+        zero_round(recovery);
+        return;
+    }
+    recovery->zero_offset += io->bytes;
+    zero_verify_next(recovery);
+}
+
+static void zero_verify_next(struct recovery *recovery)
+{
+    if (recovery->zero_offset == recovery->zero_end) {
+        batch_reader_restart(reader_of(recovery));
+        recovery->zeroed(recovery);
+        return;
+    }
+    disk_read(recovery->segment->file, &recovery->io, recovery->store->preparer.buffer, zero_piece_bytes(recovery),
+              recovery->zero_offset, zero_verify_read);
+}
 
 static void zero_flushed(struct disk_io *io)
 {
@@ -141,8 +186,11 @@ static void zero_flushed(struct disk_io *io)
         recovery_fail(recovery, STATUS_IO);
         return;
     }
-    recovery_replayed(recovery);
+    recovery->zero_offset = recovery->zero_from;
+    zero_verify_next(recovery);
 }
+
+static void zero_next(struct recovery *recovery);
 
 static void zero_written(struct disk_io *io)
 {
@@ -159,14 +207,33 @@ static void zero_written(struct disk_io *io)
 static void zero_next(struct recovery *recovery)
 {
     struct disk_file *file = recovery->segment->file;
-    uint64_t left = recovery->nonzero_end - recovery->zero_offset;
 
-    if (left == 0) {
+    if (recovery->zero_offset == recovery->zero_end) {
         disk_flush(file, &recovery->io, zero_flushed);
         return;
     }
-    disk_write(file, &recovery->io, recovery->store->preparer.zeros, left < ZERO_PIECE_BYTES ? left : ZERO_PIECE_BYTES,
-               recovery->zero_offset, 0, zero_written);
+    disk_write(file, &recovery->io, recovery->store->preparer.zeros, zero_piece_bytes(recovery), recovery->zero_offset,
+               0, zero_written);
+}
+
+static void zero_round(struct recovery *recovery)
+{
+    recovery->zero_offset = recovery->zero_from;
+    zero_next(recovery);
+}
+
+/* Overwrite what stands from `at` up to `end` or to where only zeros follow, whichever comes first; then `zeroed`. */
+static void zero_up_to(struct recovery *recovery, uint64_t end, void (*zeroed)(struct recovery *recovery))
+{
+    recovery->zero_from = recovery->at.offset;
+    recovery->zero_end = end < recovery->nonzero_end ? end : recovery->nonzero_end;
+    recovery->zeroed = zeroed;
+    recovery->zero_rounds = 0;
+    if (recovery->zero_end <= recovery->zero_from) {
+        zeroed(recovery);
+        return;
+    }
+    zero_round(recovery);
 }
 
 /* The batch was never acknowledged: the log ends at `at`. */
@@ -178,6 +245,7 @@ static void cut_off(struct recovery *recovery)
     for (struct segment *later; (later = segment_from_lsn(recovery, recovery->at.next_lsn)) != NULL;) {
         log_event(LOG_WARNING, "segment_discarded", "segment=%u first_lsn=%llu log_end=%llu", later->number,
                   (unsigned long long)later->header.first_lsn, (unsigned long long)recovery->at.next_lsn);
+        later->unaccounted = true;
         segment_set_state(later, SEGMENT_WIPING);
         torn = true;
     }
@@ -186,11 +254,26 @@ static void cut_off(struct recovery *recovery)
         log_event(LOG_INFO, "torn_tail", "segment=%u offset=%llu lsn=%llu", recovery->at.segment,
                   (unsigned long long)recovery->at.offset, (unsigned long long)recovery->at.next_lsn);
     }
-    if (recovery->nonzero_end > recovery->at.offset) {
-        recovery->zero_offset = recovery->at.offset;
-        zero_next(recovery);
-        return;
-    }
+    zero_up_to(recovery, store->segments.segment_bytes, recovery_replayed);
+}
+
+static void go_on_at_found(struct recovery *recovery)
+{
+    recovery->at = recovery->found_at;
+    recovery->chain_unknown = true;
+    walk(recovery);
+}
+
+static void go_on_in_next_segment(struct recovery *recovery)
+{
+    walk_enter(recovery, segment_from_lsn(recovery, recovery->at.next_lsn));
+}
+
+/* It was the last batch of all: go on in another segment. */
+static void end_behind_damage(struct recovery *recovery)
+{
+    recovery->at.next_lsn = recovery->known_durable + 1;
+    recovery->at.offset = recovery->store->segments.segment_bytes;
     recovery_replayed(recovery);
 }
 
@@ -209,22 +292,14 @@ static void skip_damage(struct recovery *recovery)
     }
     if (recovery->found) {
         log_damage(recovery, "skipped");
-        recovery->at = recovery->found_at;
-        recovery->chain_unknown = true;
-        walk(recovery);
+        zero_up_to(recovery, recovery->found_at.offset, go_on_at_found);
         return;
     }
     if (!(recovery->rebuild && tail_is_zero && next != NULL)) {
         log_damage(recovery, next != NULL ? "end_of_segment" : "end_of_log");
     }
-    if (next != NULL) {
-        walk_enter(recovery, next);
-        return;
-    }
-    /* The last batch of all: keep its bytes, go on in another segment. */
-    recovery->at.next_lsn = recovery->known_durable + 1;
-    recovery->at.offset = recovery->store->segments.segment_bytes;
-    recovery_replayed(recovery);
+    zero_up_to(recovery, recovery->store->segments.segment_bytes,
+               next != NULL ? go_on_in_next_segment : end_behind_damage);
 }
 
 static void judge(struct recovery *recovery)
@@ -279,12 +354,18 @@ static void rest_examined(struct recovery *recovery)
             log_event(LOG_WARNING, "segment_residue", "segment=%u offset=%llu", recovery->at.segment,
                       (unsigned long long)recovery->at.offset);
         }
-        walk_enter(recovery, next);
+        zero_up_to(recovery, recovery->store->segments.segment_bytes, go_on_in_next_segment);
         return;
     }
     recovery->later = next;
     batch_reader_restart(reader_of(recovery));
     search_later(recovery, SEGMENT_HEADER_BYTES);
+}
+
+static bool is_expected(const struct recovery *recovery, const struct batch_header *header)
+{
+    return header->lsn == recovery->at.next_lsn &&
+           (recovery->chain_unknown || header->previous_crc == recovery->at.previous_crc);
 }
 
 static void examine_from(struct recovery *recovery, uint64_t offset);
@@ -305,6 +386,10 @@ static void rest_scanned(struct batch_reader *reader, enum status status)
         return;
     }
     if (reader->offset == recovery->at.offset) {
+        if (!recovery->header_good && is_expected(recovery, &reader->header)) {
+            walk(recovery); /* It reads well now. */
+            return;
+        }
         examine_from(recovery, reader->offset + BLOCK_BYTES);
         return;
     }
@@ -338,7 +423,7 @@ static void examine(struct recovery *recovery, enum status header_status, bool h
     struct segment *next = segment_from_lsn(recovery, recovery->at.next_lsn);
     bool continues = next != NULL && next->header.first_lsn == recovery->at.next_lsn;
     bool ended_in_order = next == NULL && recovery->was_clean &&
-                          recovery->store->superblock.state.durable_lsn + 1 == recovery->at.next_lsn;
+                          recovery->at.next_lsn == recovery->store->superblock.state.durable_lsn + 1;
 
     recovery->found = false;
     recovery->header_good = header_good;
@@ -348,6 +433,7 @@ static void examine(struct recovery *recovery, enum status header_status, bool h
     } else if (block_is_zero && ended_in_order) {
         recovery_replayed(recovery);
     } else {
+        batch_reader_restart(reader_of(recovery));
         examine_from(recovery, recovery->at.offset);
     }
 }
@@ -365,12 +451,6 @@ static void payload_done(struct batch_reader *reader, enum status status)
     } else {
         examine(recovery, STATUS_OK, true);
     }
-}
-
-static bool is_expected(const struct recovery *recovery, const struct batch_header *header)
-{
-    return header->lsn == recovery->at.next_lsn &&
-           (recovery->chain_unknown || header->previous_crc == recovery->at.previous_crc);
 }
 
 static void header_done(struct batch_reader *reader, enum status status)

@@ -7,6 +7,9 @@
 /* What writing one tombstone again may cost at most: a record, its share of a header, rounded up. */
 #define TOMBSTONE_BYTES 160
 
+#define PAUSE_NS        NS_PER_S
+#define PAUSE_MAX_NS    (3600 * NS_PER_S)
+
 void segment_table_init(struct segment_table *table, struct disk *disk, uint32_t count, uint64_t segment_bytes)
 {
     *table = (struct segment_table){.disk = disk, .count = count, .segment_bytes = segment_bytes, .allocatable = count};
@@ -136,6 +139,30 @@ bool segment_is_blocked(const struct segment *segment)
         }
     }
     return false;
+}
+
+bool segments_are_unaccounted(const struct segment_table *table, bool *blocked)
+{
+    bool found = false;
+
+    *blocked = false;
+    for (uint32_t i = 0; i < table->count; i++) {
+        if (table->segments[i].unaccounted) {
+            found = true;
+            *blocked = *blocked || segment_is_blocked(&table->segments[i]);
+        }
+    }
+    return found;
+}
+
+uint64_t segment_pause_ns(uint32_t failures)
+{
+    uint64_t pause_ns = PAUSE_NS;
+
+    for (; failures > 0 && pause_ns < PAUSE_MAX_NS; failures--) {
+        pause_ns *= 2;
+    }
+    return pause_ns < PAUSE_MAX_NS ? pause_ns : PAUSE_MAX_NS;
 }
 
 uint32_t segments_free(const struct segment_table *table)

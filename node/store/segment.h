@@ -5,7 +5,7 @@
  *                         │ prewrite   ├──> OPEN ───────────> FULL ──────────> CLEANING
  *                         └─────> READY ┘                       ^                  │ all live records moved
  *                                   ^                           │ interrupted      v
- *                                   └──── zeros, read back ─────┴───────────── WIPING ──> RETIRED (read-back differs)
+ *                                   └──── zeros, read back ─────┴───────────── WIPING <─> RETIRED (read-back differs)
  *
  * The state is in the segment header on disk, in `first lsn`, so it needs no index:
  *   header all zero          ALLOCATED  the rest reads as zeros
@@ -67,9 +67,15 @@ struct segment {
     uint32_t live_chunks;
     uint32_t tombstones;      /* ERASED and TOMBSTONE records here that still count */
     bool moved_out;           /* holds payload whose chunk lives elsewhere now: cleaning must go on with it first */
-    bool stuck;               /* cleaning met damage; not tried again before the next open, or an erase in here */
+    bool stuck;               /* cleaning met damage; not tried again before a pause, or an erase in here */
+    uint32_t clean_failures;  /* in a row */
+    uint64_t clean_again_ns;  /* stuck: not before */
     struct segment *held_by;  /* has the older copy of a chunk in here: not cleaned before that one is wiped */
     bool busy;                /* being prewritten: not for anybody else */
+    bool header_lost;         /* opening: taken from a batch, to be written again */
+    bool unaccounted;         /* being wiped, and nobody knows which chunks have ciphertext in it */
+    uint32_t wipe_failures;   /* in a row */
+    uint64_t wipe_again_ns;   /* not before */
     uint32_t readers;         /* reads in flight */
     struct list_link touched; /* in table->touched while the index does not have the counters */
     struct flush_line flushes;
@@ -118,8 +124,15 @@ struct segment *segment_of_old_copy(const struct segment_table *table, const str
 /* The segment has been wiped: those that it held are free to be cleaned. */
 void segment_release_held(struct segment *segment);
 
-/* What is in it can't be expected to go before the next open: damage, or a refused wipe, here or in what holds it. */
+/* What is in it can't be expected to go soon: damage, or a wipe refused again and again, here or in what holds it. */
 bool segment_is_blocked(const struct segment *segment);
+
+/* Whether ciphertext may stand in segments that are being wiped which nobody could find: an id that the index does not
+ * know may have been there. `*blocked`: one of them can't be expected to be wiped soon. */
+bool segments_are_unaccounted(const struct segment_table *table, bool *blocked);
+
+/* How long to wait before something is tried again that has failed so many times before: 1 second, 2, 4, .. 1 hour. */
+uint64_t segment_pause_ns(uint32_t failures);
 
 /* Free segments, allocated or not. */
 uint32_t segments_free(const struct segment_table *table);

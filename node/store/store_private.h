@@ -189,6 +189,7 @@ struct cleaner {
     enum clean_stage stage;
     bool moving; /* second pass: the first one only checks that everything can be read */
     struct segment *victim;
+    struct loop_timer again; /* for segments that are stuck */
     uint64_t live_bytes_seen;
     struct batch_reader reader;
 
@@ -252,6 +253,8 @@ struct preparer {
 void preparer_init(struct chunk_store *store);
 void preparer_deinit(struct chunk_store *store);
 void preparer_consider(struct chunk_store *store);
+/* A segment is being wiped, or will be soon. */
+bool preparer_will_wipe(const struct chunk_store *store);
 
 /* ---- upkeep.c ------------------------------------------------------------------------------------ */
 

@@ -95,6 +95,13 @@ struct checked_disk {
     uint64_t fenced_lsn;      /* of its next batch then */
 };
 
+/* A leaf of the vault, and the version that it is the key of. */
+struct checked_leaf {
+    struct version_id version;
+    uint32_t page;
+    uint32_t slot;
+};
+
 struct checkers {
     struct sim_watch watch;
     struct sim_cluster *cluster;
@@ -113,6 +120,11 @@ struct checkers {
     uint64_t last_index_ever; /* the highest one ever told */
     uint64_t most_index;      /* the highest one ever applied */
     uint64_t meta_incarnation;
+    bool has_leaf_before; /* of the object that a command is about to replace or delete */
+    struct checked_leaf leaf_before;
+    struct checked_leaf *gone_leaves;
+    size_t gone_leaf_count;
+    size_t gone_leaf_capacity;
     uint64_t *closed; /* erasures known to be closed */
     size_t closed_count;
     size_t closed_capacity;

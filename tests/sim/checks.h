@@ -16,6 +16,7 @@ void check_fencing(const struct check *check);
 
 /* checks_store.c */
 void check_stores_answer_right(const struct check *check);
+void check_wipes_were_seen(const struct check *check);
 
 /* checks_erasure.c */
 void check_nothing_gone_is_read(const struct check *check);
@@ -38,6 +39,10 @@ void check_full_disks(const struct check *check);
 void check_journal(const struct check *check);
 void check_tables(const struct check *check);
 void check_leases(const struct check *check);
+
+/* checks_keys.c */
+void check_gone_keys(const struct check *check);
+void check_tenant_key(const struct check *check);
 
 /* checks_liveness.c */
 void check_operations_end(const struct check *check);

@@ -5,6 +5,8 @@
 
 #include <inttypes.h>
 
+#define YOUNG_NS (10 * NS_PER_S)
+
 const char *hex_of(const struct chunk_id *id)
 {
     static char texts[4][ID_HEX_BYTES];
@@ -333,8 +335,31 @@ static void check_disk_has_all(const struct check *check, struct sim_node_disk *
     }
 }
 
+/* What a store has after a start it will answer for, so it must be on stable storage by then, whoever wrote it. Looked at for
+ * what is young. */
+static void check_disk_is_durable(const struct check *check, struct sim_node_disk *disk)
+{
+    uint32_t number = model_disk_number(disk);
+    const char *why;
+    for (uint32_t i = 0; i < check->model->chunk_count; i++) {
+        const struct model_chunk *chunk = check->model->chunks[i];
+        struct chunk_location location = {0};
+        bool is_young = chunk->has_seals && chunk->first_seen_ns + YOUNG_NS > check->now_ns;
+        if (!is_young || chunk->copies[number].place_count == 0 ||
+            chunk_store_locate(disk->store, &chunk->id, &location) != STATUS_OK || location.state != CHUNK_LIVE) {
+            continue;
+        }
+        check_counts(check);
+        if (!copy_is_whole(check, chunk, number, SIM_DISK_DURABLE, &why)) {
+            sim_violated("I5", "%s takes chunk %s for stored, and on stable storage %s", disk->path, hex_of(&chunk->id),
+                         why);
+        }
+    }
+}
+
 /* I5: after a start, and at rest, each store has every chunk that an object refers to and that was written to it: a commit
- * is only made when all copies were acknowledged as durable. At rest the bytes are right, too. Exempt: disks of the atlas. */
+ * is only made when all copies were acknowledged as durable. At rest the bytes are right, too; and after a start all that it
+ * has is durable. Exempt: disks of the atlas. */
 void check_recovery(const struct check *check)
 {
     for (uint32_t i = 0; i < check->cluster->node_count; i++) {
@@ -343,6 +368,9 @@ void check_recovery(const struct check *check)
         for (uint32_t d = 0; is_meant && node->state == SIM_RUNNING && d < node->disk_count; d++) {
             if (!model_disk_is_lossy(check->model, model_disk_number(&node->disks[d]))) {
                 check_disk_has_all(check, &node->disks[d], check->moment == AT_SETTLED);
+                if (check->moment == AT_UP) {
+                    check_disk_is_durable(check, &node->disks[d]);
+                }
             }
         }
     }

@@ -5,6 +5,7 @@
 
 #include "base/keystream.h"
 #include "meta/tables.h"
+#include "node/store/store_private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -315,31 +316,52 @@ void check_copies_in_their_pg(const struct check *check)
 
 /* ---- E5 --------------------------------------------------------------------------------------------- */
 
-/* What is written where an ERASE record says must be its stream, and stay inside the copy. */
-static void check_stream(const struct check *check)
+/* What is written where a chunk is being wiped, from `from` on, must be the stream of that seed, and stay inside the copy. */
+static void check_stream_of(const struct check *check, const struct model_chunk *chunk, uint64_t from,
+                            const uint8_t seed[WIPE_SEED_BYTES])
 {
     static uint8_t stream[KIB(256)];
     const struct model_writing *writing = check->writing;
-    const struct model_copy *copy = &writing->erased->copies[writing->disk];
-    uint64_t from = copy->intent_place.offset;
-    uint64_t end = from + (uint64_t)payload_block_count(writing->erased->bytes) * BLOCK_BYTES;
-    struct chunk_location location;
-    if (check->disk->store == NULL || locate(check->disk, writing->erased, &location) != STATUS_OK ||
-        location.state != CHUNK_ERASING || location.offset != from) {
-        return; /* The record was lost with its batch, and the place was used again since. */
-    }
+    uint64_t end = from + (uint64_t)payload_block_count(chunk->bytes) * BLOCK_BYTES;
     check_counts(check);
     if (writing->offset < from || writing->offset + writing->bytes > end || writing->bytes > sizeof(stream)) {
         sim_violated("E5", "%s: %s at %" PRIu64 ", %zu bytes: a write reaches into chunk %s, which is being wiped",
-                     check->disk->path, check->write_name, writing->offset, writing->bytes,
-                     hex_of(&writing->erased->id));
+                     check->disk->path, check->write_name, writing->offset, writing->bytes, hex_of(&chunk->id));
     }
     memset(stream, 0, writing->bytes);
-    keystream_xor(copy->seed, writing->offset - from, stream, writing->bytes);
+    keystream_xor(seed, writing->offset - from, stream, writing->bytes);
     if (memcmp(stream, writing->content, writing->bytes) != 0) {
         sim_violated("E5", "%s: %s at %" PRIu64 ": chunk %s is overwritten with something else than its stream",
-                     check->disk->path, check->write_name, writing->offset, hex_of(&writing->erased->id));
+                     check->disk->path, check->write_name, writing->offset, hex_of(&chunk->id));
     }
+}
+
+/* A write where an ERASE record says. */
+static void check_stream(const struct check *check)
+{
+    const struct model_writing *writing = check->writing;
+    const struct model_copy *copy = &writing->erased->copies[writing->disk];
+    struct chunk_location location;
+    if (check->disk->store == NULL || locate(check->disk, writing->erased, &location) != STATUS_OK ||
+        location.state != CHUNK_ERASING || location.offset != copy->intent_place.offset) {
+        return; /* The record was lost with its batch, and the place was used again since. */
+    }
+    check_stream_of(check, writing->erased, location.offset, copy->seed);
+}
+
+/* Whether the store itself is wiping the chunk here, by an ERASE record of which the model has not heard: its write was in
+ * flight when the process was killed, or failed, and reached the disk all the same. `*entry` is what the index has. */
+static bool is_wiping(const struct check *check, const struct model_chunk *chunk, uint64_t offset,
+                      struct chunk_entry *entry)
+{
+    char name[DISK_NAME_BYTES];
+    if (check->disk->store == NULL || chunk_index_get(&check->disk->store->index, &chunk->id, entry) != STATUS_OK ||
+        entry->state != CHUNK_ERASING) {
+        return false;
+    }
+    segment_name(entry->place.segment, name);
+    return strcmp(name, check->write_name) == 0 && offset >= entry->place.offset &&
+           offset < entry->place.offset + entry->header.chunk_bytes;
 }
 
 /* The chunk whose ciphertext stands durably in this block and would be changed by the write, or NULL. */
@@ -393,12 +415,17 @@ void check_overwriting(const struct check *check)
     }
     size_t step = writing->bytes <= 16 * (size_t)BLOCK_BYTES ? BLOCK_BYTES : 8 * (size_t)BLOCK_BYTES;
     bool zeros = writing->kind == MODEL_WRITES_ZEROS;
+    struct chunk_entry entry;
     check_counts(check);
     for (size_t at = 0; at < writing->bytes; at += step) {
         uint64_t offset = writing->offset + at;
         const struct model_chunk *chunk = chunk_overwritten(check, offset, writing->content + at);
         if (chunk == NULL || (zeros && !lives_at(check, chunk, offset))) {
             continue;
+        }
+        if (writing->kind == MODEL_WRITES_PAYLOAD && is_wiping(check, chunk, offset, &entry)) {
+            check_stream_of(check, chunk, entry.place.offset, entry.seed);
+            return;
         }
         sim_violated("E5", "%s: %s at %" PRIu64 ": %s go over chunk %s, which is not wiped", check->disk->path,
                      check->write_name, offset, zeros ? "zeros" : "new records", hex_of(&chunk->id));

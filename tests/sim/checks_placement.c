@@ -244,7 +244,9 @@ static int area_order(const void *left, const void *right)
 
 static void check_areas(struct examination *examination)
 {
-    qsort(examination->areas, examination->count, sizeof(struct area), area_order);
+    if (examination->count > 1) {
+        qsort(examination->areas, examination->count, sizeof(struct area), area_order);
+    }
     for (size_t i = 1; i < examination->count; i++) {
         const struct area *before = &examination->areas[i - 1];
         const struct area *area = &examination->areas[i];

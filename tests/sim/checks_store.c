@@ -1,4 +1,5 @@
-/* checks_store.c - I3 where the bytes come from: what a store answers to a read is the chunk as it was written.
+/* checks_store.c - I3 and E3 where the bytes are: what a store answers to a read is the chunk as it was written, and what it
+ * says to be wiped is.
  *
  * A gateway would find damage too, by the seal, and ask another replica: clients hear nothing of a store that does not look.
  * So its own answers are held against what the model knows of each chunk. All of them: the simulator is linked with
@@ -6,6 +7,7 @@
 #include "tests/sim/checks.h"
 
 #include "base/checksum.h"
+#include "node/store/segment.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -162,6 +164,52 @@ void check_stores_answer_right(const struct check *check)
         struct sim_node *node = &check->cluster->nodes[i];
         for (uint32_t d = 0; node->state == SIM_RUNNING && d < node->disk_count; d++) {
             read_disk(check, &node->disks[d]);
+        }
+    }
+}
+
+/* ---- E3: reading back -------------------------------------------------------------------------------------- */
+
+/* Whether the device still shows ciphertext of the chunk where its ERASE record says that it was to be overwritten. */
+static bool shows_ciphertext(const struct check *check, const struct model_chunk *chunk, uint32_t disk)
+{
+    const struct chunk_place *place = &chunk->copies[disk].intent_place;
+    uint32_t blocks = payload_block_count(chunk->bytes);
+    uint8_t block[BLOCK_BYTES];
+    char name[DISK_NAME_BYTES];
+    bool shows = false;
+    segment_name(place->segment, name);
+    for (uint32_t i = 0; !shows && i < blocks; i++) {
+        shows = sim_disk_copy(model_disk_of(check->model, disk)->disk, SIM_DISK_CACHE, name,
+                              place->offset + (uint64_t)i * BLOCK_BYTES, block, sizeof(block)) &&
+                model_chunk_of_sector(check->model, block) == chunk;
+    }
+    return shows;
+}
+
+/* E3: the device may have lost the overwriting write, or brought it elsewhere: reading back would have shown that, so no such
+ * fault excuses a wipe that is recorded. Exempt: disks of the atlas in SIM_SAFETY, which may lie about flushes and go back
+ * to what they had before. */
+void check_wipes_were_seen(const struct check *check)
+{
+    const Trilith__Command *command = check->command;
+    if (check->change == NULL || command->change_case != TRILITH__COMMAND__CHANGE_RECORD_WIPES) {
+        return;
+    }
+    uint32_t disk = model_disk_with_id(check->model, command->record_wipes->disk_id);
+    bool may_lie =
+        disk == UINT32_MAX || (check->cluster->options.mode == SIM_SAFETY && model_disk_is_lossy(check->model, disk));
+    for (size_t i = 0; !may_lie && i < command->record_wipes->n_results; i++) {
+        const ProtobufCBinaryData *id = &command->record_wipes->results[i]->chunk_id;
+        uint32_t number = id->len == 16 ? model_chunk_number(check->model, id->data) : UINT32_MAX;
+        const struct model_chunk *chunk = number != UINT32_MAX ? check->model->chunks[number] : NULL;
+        if (chunk == NULL || chunk->copies[disk].wipe != MODEL_WIPED || !chunk->copies[disk].has_intent) {
+            continue;
+        }
+        check_counts(check);
+        if (shows_ciphertext(check, chunk, disk)) {
+            sim_violated("E3-seen", "chunk %s stands on %s, and its wipe is recorded", hex_of(&chunk->id),
+                         disk_name(check, disk));
         }
     }
 }

@@ -369,12 +369,31 @@ static bool act_on_clock(struct nemesis *nemesis, const struct nemesis_event *ev
     return true;
 }
 
+/* These are passed seldom: a third of the armings is theirs. */
+static const enum kill_point seldom_passed[] = {KILL_STORE_SEGMENT_OPENED,  KILL_STORE_SEGMENT_MARKED,
+                                                KILL_STORE_SEGMENT_WIPED,   KILL_STORE_MOVES_DURABLE,
+                                                KILL_JOURNAL_SEGMENT_BEGUN, KILL_META_TABLES_FLUSHED};
+
 static bool arm_kill_point(struct nemesis *nemesis, const struct nemesis_event *event)
 {
-    nemesis->armed_point = (int)(event->amount % KILL_POINT_COUNT);
-    nemesis->armed_passes = (uint32_t)(event->amount / 256 % 4 == 0 ? event->amount / 1024 % 40 : 0);
+    bool seldom = event->amount / 512 % 3 == 0;
+    nemesis->armed_point = seldom ? (int)seldom_passed[event->amount % ARRAY_LENGTH(seldom_passed)]
+                                  : (int)(event->amount % KILL_POINT_COUNT);
+    nemesis->armed_passes = (uint32_t)(!seldom && event->amount / 256 % 4 == 0 ? event->amount / 1024 % 40 : 0);
     nemesis->armed_power = event->amount / 128 % 2 == 0;
     return true;
+}
+
+/* Two kill points are passed only while the cluster is made. */
+static void arm_for_boot(struct nemesis *nemesis)
+{
+    static const enum kill_point passed_at_boot[] = {KILL_META_CLUSTER_CREATED, KILL_NODE_JOINED};
+    struct sim_random random = sim_random_of(nemesis->cluster->options.seed ^ UINT64_C(0x626f6f74)); /* "boot" */
+    bool off = (nemesis->cluster->options.acts_off >> NEMESIS_KILL_POINT & 1) != 0;
+    if (!off && sim_random_percent(&random, 25)) {
+        nemesis->armed_point = (int)passed_at_boot[sim_random_below(&random, ARRAY_LENGTH(passed_at_boot))];
+        nemesis->armed_power = sim_random_percent(&random, 50);
+    }
 }
 
 static bool event_happens(struct nemesis *nemesis, const struct nemesis_event *event)
@@ -619,7 +638,8 @@ void nemesis_init(struct nemesis *nemesis, struct sim_cluster *cluster)
     nemesis->event_timer.fire = event_due;
     nemesis->operator_timer.fire = operator_looks;
     nemesis->armed_point = -1;
-    nemesis->over = true; /* Nothing fires before nemesis_start(). */
+    nemesis->over = true; /* Nothing else happens before nemesis_start(). */
+    arm_for_boot(nemesis);
     nemesis->event_count = nemesis_schedule(&cluster->options, nemesis->events);
     draw_buggify(nemesis);
     nemesis->endings = calloc(nemesis->event_count + 1, sizeof(*nemesis->endings));
@@ -654,17 +674,21 @@ static void disks_begin_to_fail(struct nemesis *nemesis)
 void nemesis_start(struct nemesis *nemesis)
 {
     nemesis->over = false;
+    nemesis->armed_point = -1;
     nemesis->began_ns = world_ns(nemesis);
     disks_begin_to_fail(nemesis);
     next_event_wait(nemesis);
     loop_timer_start(world_loop(nemesis), &nemesis->operator_timer, nemesis->began_ns + OPERATOR_NS);
 }
 
-static void clock_put_right(struct sim_loop *loop, int32_t *drift_ppm)
+static void clock_put_right(const struct nemesis *nemesis, struct sim_loop *loop, int32_t *drift_ppm)
 {
     *drift_ppm = 0;
     if (loop != NULL) {
+        uint64_t right_ms = loop_wall_ms(world_loop(nemesis));
+        uint64_t shown_ms = loop_wall_ms(sim_loop_interface(loop));
         sim_loop_set_drift(loop, 0);
+        sim_loop_shift_wall(loop, (int64_t)(right_ms - shown_ms));
     }
 }
 
@@ -683,14 +707,14 @@ void nemesis_end(struct nemesis *nemesis)
     sim_net_heal(cluster->net);
     sim_disk_heal(cluster->meta.disk);
     sim_kv_fail_some(cluster->meta.tables, 0, STATUS_IO);
-    clock_put_right(cluster->meta.loop, &cluster->meta.drift_ppm);
+    clock_put_right(nemesis, cluster->meta.loop, &cluster->meta.drift_ppm);
     for (uint32_t i = 0; i < cluster->node_count; i++) {
         struct sim_node *node = &cluster->nodes[i];
         for (uint32_t d = 0; d < node->disk_count; d++) {
             sim_disk_heal(node->disks[d].disk);
             sim_kv_fail_some(node->disks[d].index, 0, STATUS_IO);
         }
-        clock_put_right(node->loop, &node->drift_ppm);
+        clock_put_right(nemesis, node->loop, &node->drift_ppm);
         nemesis->refusals[i] = 0;
         nemesis->node_back_ns[i] = 0;
     }

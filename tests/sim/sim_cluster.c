@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #define BOOT_NS       (60 * NS_PER_S)
+#define BOOT_LOOK_NS  (200 * NS_PER_MS)
 #define ADMIN_CALL_NS (10 * NS_PER_S)
 #define TENANT_NAME   "acme"
 
@@ -184,6 +185,22 @@ static void parts_init(struct sim_cluster *cluster)
     CHECK(cluster->admin != NULL);
 }
 
+/* Let the world turn until `ready`; whoever goes down meanwhile, at a kill point, is started again. */
+static void boot_until(struct sim_cluster *cluster, uint64_t until_ns, bool (*ready)(struct sim_cluster *cluster))
+{
+    while (!ready(cluster) && sim_loop_world_ns(cluster->world) < until_ns) {
+        if (cluster->meta.state == SIM_DOWN) {
+            sim_meta_start(&cluster->meta);
+        }
+        for (uint32_t i = 0; i < cluster->node_count; i++) {
+            if (cluster->nodes[i].state == SIM_DOWN) {
+                sim_node_start(&cluster->nodes[i]);
+            }
+        }
+        sim_cluster_run(cluster, sim_loop_world_ns(cluster->world) + BOOT_LOOK_NS, ready);
+    }
+}
+
 bool sim_cluster_open(struct sim_cluster *cluster, const struct sim_options *options, struct sim_watch *watch)
 {
     CHECK(options->nodes >= 1 && options->nodes <= SIM_NODES_MAX);
@@ -198,15 +215,11 @@ bool sim_cluster_open(struct sim_cluster *cluster, const struct sim_options *opt
     cluster->client_count = options->clients;
     parts_init(cluster);
     uint64_t until_ns = sim_loop_world_ns(cluster->world) + BOOT_NS;
-    sim_meta_start(&cluster->meta);
-    for (uint32_t i = 0; i < cluster->node_count; i++) {
-        sim_node_start(&cluster->nodes[i]);
-    }
-    sim_cluster_run(cluster, until_ns, meta_is_up);
+    boot_until(cluster, until_ns, meta_is_up);
     if (!meta_is_up(cluster) || !tenant_make(cluster) || !buckets_make(cluster)) {
         return false;
     }
-    sim_cluster_run(cluster, until_ns, all_serve);
+    boot_until(cluster, until_ns, all_serve);
     rpc_client_close(cluster->admin);
     cluster->admin = NULL;
     return all_serve(cluster);

@@ -119,7 +119,7 @@ static void draw_load(struct sim_options *options, struct sim_random *random)
     options->buckets = (uint32_t)sim_random_between(random, 1, 2);
     options->active_ms = sim_random_between(random, 8000, 25000);
     options->settle_ms = 120000;
-    options->large_percent = ONE_OF(random, 0, 0, 2, 5);
+    options->large_percent = ONE_OF(random, 0, 1, 2, 6);
     options->small_bytes_max = ONE_OF(random, 4096, 20000, 70000, 200000);
     options->put_percent = (uint32_t)sim_random_between(random, 25, 60);
     options->delete_percent = (uint32_t)sim_random_between(random, 5, 20);

@@ -656,7 +656,7 @@ Test(chunk_store, a_damaged_header_does_not_matter_to_an_index_that_has_the_chun
     }
 }
 
-Test(chunk_store, damage_to_the_last_acknowledged_batch_is_not_overwritten)
+Test(chunk_store, behind_damage_to_the_last_acknowledged_batch_the_log_goes_on_in_another_segment)
 {
     struct chunk_location location;
     struct chunk_id id = chunk_id_of(2);
@@ -669,10 +669,10 @@ Test(chunk_store, damage_to_the_last_acknowledged_batch_is_not_overwritten)
     world_lose_index(&world);
     cr_assert_eq(world_open_store(&world), STATUS_OK);
     cr_assert_eq(world_stats(&world).corrupt_found, 1);
-    cr_assert(world_holds_content(&world, 2, 100000));
+    cr_assert_not(world_holds_content(&world, 2, 100000));
     for (int round = 0; round < 3; round++) {
         cr_assert_eq(world_put(&world, 10 + (uint32_t)round, 100000), STATUS_OK);
-        cr_assert(world_holds_content(&world, 2, 100000));
+        cr_assert_neq(world.store->writer.open->number, 0);
         world_close_store(&world);
         if (round > 0) {
             world_lose_index(&world);
@@ -681,6 +681,54 @@ Test(chunk_store, damage_to_the_last_acknowledged_batch_is_not_overwritten)
         cr_assert_eq(world_get(&world, 0, 100000), STATUS_OK);
         cr_assert_eq(world_get(&world, 10 + (uint32_t)round, 100000), STATUS_OK);
     }
+}
+
+/* Nobody can find the ciphertext of a batch whose records can't be read: so it must not stand when "never held" is said. */
+Test(chunk_store, what_recovery_passes_over_is_gone_before_it_is_called_never_held)
+{
+    damage_header_of_third(true);
+    cr_assert_not(world_holds_content(&world, 2, 100000));
+    cr_assert_eq(world_erase(&world, 2, NULL), STATUS_NOT_FOUND);
+    for (uint32_t i = 0; i < 5; i++) {
+        cr_assert(i == 2 || world_holds_content(&world, i, 100000));
+    }
+}
+
+/* A device that does not carry out the zeroing: the store does not open over what it could not destroy. */
+Test(chunk_store, what_recovery_passes_over_is_read_back)
+{
+    struct sim_disk_faults faults = {.ppm = {[SIM_DISK_LOST_WRITE] = 1000000}};
+    struct chunk_location location;
+    struct chunk_id id = chunk_id_of(1);
+    cr_assert_eq(world_put(&world, 1, 100000), STATUS_OK);
+    cr_assert_eq(world_put(&world, 2, 100000), STATUS_OK);
+    cr_assert_eq(chunk_store_locate(world.store, &id, &location), STATUS_OK);
+    world_close_store(&world);
+    sim_disk_corrupt(world.disk, location.segment, location.offset - BLOCK_BYTES + 100, 1);
+    world_lose_index(&world);
+    sim_disk_set_faults(world.disk, &faults);
+    cr_assert_eq(world_open_store(&world), STATUS_IO);
+    cr_assert(world_holds_content(&world, 1, 100000));
+    sim_disk_heal(world.disk);
+    cr_assert_eq(world_open_store(&world), STATUS_OK);
+    cr_assert_not(world_holds_content(&world, 1, 100000));
+    cr_assert_eq(world_get(&world, 2, 100000), STATUS_OK);
+}
+
+Test(chunk_store, an_erase_of_an_unknown_chunk_waits_for_the_wipe_of_a_segment_that_was_given_up)
+{
+    struct chunk_location location;
+    struct chunk_id id = chunk_id_of(1);
+    cr_assert_eq(world_put(&world, 1, 100000), STATUS_OK);
+    cr_assert_eq(chunk_store_locate(world.store, &id, &location), STATUS_OK);
+    world_close_store(&world);
+    sim_disk_corrupt(world.disk, location.segment, 40, 0xff);
+    sim_disk_corrupt(world.disk, location.segment, location.offset - BLOCK_BYTES + 100, 1);
+    world_lose_index(&world);
+    cr_assert_eq(world_open_store(&world), STATUS_OK);
+    cr_assert(world_holds_content(&world, 1, 100000));
+    cr_assert_eq(world_erase(&world, 1, NULL), STATUS_NOT_FOUND);
+    cr_assert_not(world_holds_content(&world, 1, 100000));
 }
 
 Test(chunk_store, a_damaged_segment_header_loses_nothing)
@@ -696,9 +744,51 @@ Test(chunk_store, a_damaged_segment_header_loses_nothing)
             world_lose_index(&world);
         }
         cr_assert_eq(world_open_store(&world), STATUS_OK);
-        cr_assert_geq(world_stats(&world).corrupt_found, 1);
         cr_assert_eq(world_get(&world, number, 100000), STATUS_OK);
-        sim_disk_corrupt(world.disk, name, 40, 0xff);
+        cr_assert_eq(world_stats(&world).corrupt_found, 0);
+        uint8_t block[SEGMENT_HEADER_BYTES];
+        struct segment_header header;
+        cr_assert(sim_disk_copy(world.disk, SIM_DISK_DURABLE, name, 0, block, sizeof(block)));
+        cr_assert_eq(segment_header_decode(block, &header), STATUS_OK); /* It was written again. */
+    }
+}
+
+/* Make the first block of a segment what it was before the segment was taken into use: as if that write had got lost. */
+static void lose_segment_header(const char *name, bool was_ready)
+{
+    uint8_t now[SEGMENT_HEADER_BYTES];
+    uint8_t before[SEGMENT_HEADER_BYTES] = {0};
+    struct segment_header header;
+    cr_assert(sim_disk_copy(world.disk, SIM_DISK_DURABLE, name, 0, now, sizeof(now)));
+    cr_assert_eq(segment_header_decode(now, &header), STATUS_OK);
+    if (was_ready) {
+        header.first_lsn = SEGMENT_LSN_READY;
+        header.segment.bytes[0] ^= 0xff;
+        segment_header_encode(&header, before);
+    }
+    for (uint64_t i = 0; i < sizeof(now); i++) {
+        if (now[i] != before[i]) {
+            sim_disk_corrupt(world.disk, name, i, now[i] ^ before[i]);
+        }
+    }
+}
+
+Test(chunk_store, a_segment_header_that_the_device_never_wrote_loses_nothing)
+{
+    for (uint32_t round = 0; round < 4; round++) {
+        char name[DISK_NAME_BYTES];
+        cr_assert_eq(world_put(&world, round, 100000), STATUS_OK);
+        segment_name(world.store->writer.open->number, name);
+        world_close_store(&world);
+        lose_segment_header(name, round % 2 == 1);
+        if (round >= 2) {
+            world_lose_index(&world);
+        }
+        cr_assert_eq(world_open_store(&world), STATUS_OK);
+        cr_assert_eq(world_put(&world, 100 + round, 100000), STATUS_OK);
+        for (uint32_t i = 0; i <= round; i++) {
+            cr_assert_eq(world_get(&world, i, 100000), STATUS_OK);
+        }
     }
 }
 

@@ -68,33 +68,96 @@ static void corrupt_segment(const struct segment *segment, uint64_t offset)
 
 /* ---- older copies -------------------------------------------------------------------------------- */
 
-Test(chunk_store_clean, an_old_copy_in_a_retired_segment_forbids_to_say_wiped)
+/* Go on until the read-back of a segment wipe is under way. */
+static struct segment *run_to_read_back(void)
 {
     const struct preparer *preparer = &world.store->preparer;
-    struct segment *retired = NULL;
-    uint32_t count = fill_and_erase_even();
-    for (unsigned i = 0; i < STEPS_MAX && retired == NULL; i++) {
+    for (unsigned i = 0; i < STEPS_MAX; i++) {
         cr_assert(sim_loop_step(world.sim));
         if (preparer->stage == PREPARE_VERIFY && preparer->wiping) {
-            retired = preparer->segment;
+            return preparer->segment;
         }
     }
-    cr_assert_not_null(retired);
-    uint64_t generation = retired->header.generation;
-    corrupt_segment(retired, world.store->segments.segment_bytes - 1);
-    sim_loop_run_for(world.sim, 20 * NS_PER_S);
-    cr_assert_eq(retired->state, SEGMENT_RETIRED);
+    cr_assert_fail("no segment is wiped");
+    return NULL;
+}
 
+static void run_while(const struct segment *segment, enum prepare_stage stage)
+{
+    const struct preparer *preparer = &world.store->preparer;
+    while (preparer->segment == segment && preparer->stage == stage) {
+        cr_assert(sim_loop_step(world.sim));
+    }
+}
+
+/* Erase the chunks of which an old copy stands in this use of the segment. Returns how many. */
+static unsigned erase_moved(const struct segment *segment, uint64_t generation, uint32_t count, enum status expected)
+{
     unsigned tried = 0;
     for (uint32_t i = 1; i < count; i += 2) {
         struct chunk_entry entry = entry_of(i);
-        if (entry.previous.segment == retired->number && entry.previous.generation == generation) {
-            cr_assert_eq(world_erase(&world, i, NULL), STATUS_CORRUPT);
-            cr_assert_eq(entry_of(i).state, CHUNK_LIVE);
+        if (entry.state == CHUNK_LIVE && entry.previous.segment == segment->number &&
+            entry.previous.generation == generation) {
+            cr_assert_eq(world_erase(&world, i, NULL), expected);
+            cr_assert_eq(entry_of(i).state, expected == STATUS_OK ? CHUNK_ERASED : CHUNK_LIVE);
             tried++;
         }
     }
-    cr_assert_gt(tried, 0);
+    return tried;
+}
+
+Test(chunk_store_clean, an_old_copy_in_a_retired_segment_forbids_to_say_wiped)
+{
+    uint32_t count = fill_and_erase_even();
+    struct segment *retired = run_to_read_back();
+    uint64_t generation = retired->header.generation;
+    while (retired->state != SEGMENT_RETIRED) {
+        struct segment *wiped = run_to_read_back();
+        if (wiped == retired) {
+            corrupt_segment(retired, world.store->segments.segment_bytes - 1);
+        }
+        run_while(wiped, PREPARE_VERIFY);
+    }
+    cr_assert_gt(erase_moved(retired, generation, count, STATUS_CORRUPT), 0);
+
+    /* The device has come to its senses: nothing is stuck for ever. */
+    sim_loop_run_for(world.sim, 60 * NS_PER_S);
+    cr_assert_eq(retired->header.generation, generation + 1);
+    cr_assert_gt(erase_moved(retired, generation, count, STATUS_OK), 0);
+}
+
+Test(chunk_store_clean, a_read_that_fails_once_does_not_end_the_wipe_of_a_segment)
+{
+    uint32_t count = fill_and_erase_even();
+    struct segment *wiped = run_to_read_back();
+    uint64_t generation = wiped->header.generation;
+    sim_disk_fail_kinds(world.disk, 1u << DISK_READ);
+    sim_disk_fail_after(world.disk, 1, STATUS_IO);
+    run_while(wiped, PREPARE_VERIFY);
+    sim_disk_fail_after(world.disk, 0, STATUS_OK);
+    cr_assert_eq(wiped->state, SEGMENT_WIPING);
+    cr_assert_gt(erase_moved(wiped, generation, count, STATUS_OK), 0);
+    cr_assert_eq(wiped->header.generation, generation + 1);
+}
+
+Test(chunk_store_clean, what_a_failed_read_left_half_moved_is_cleaned_later)
+{
+    struct cleaner *cleaner = &world.store->cleaner;
+    uint32_t count = fill_and_erase_even();
+    while (cleaner->stage != CLEAN_MOVING || !cleaner->victim->moved_out || cleaner->victim->live_chunks == 0) {
+        cr_assert(sim_loop_step(world.sim));
+    }
+    struct segment *victim = cleaner->victim;
+    uint64_t generation = victim->header.generation;
+    sim_disk_fail_kinds(world.disk, 1u << DISK_READ);
+    sim_disk_fail_after(world.disk, 1, STATUS_IO);
+    while (!victim->stuck) {
+        cr_assert(sim_loop_step(world.sim));
+    }
+    sim_disk_fail_after(world.disk, 0, STATUS_OK);
+    cr_assert_gt(erase_moved(victim, generation, count, STATUS_CORRUPT), 0);
+    sim_loop_run_for(world.sim, 60 * NS_PER_S);
+    cr_assert_gt(erase_moved(victim, generation, count, STATUS_OK), 0);
 }
 
 /* A chunk that was moved out of the victim, and the last one that is to be moved; false: not both yet. */
@@ -255,5 +318,19 @@ Test(chunk_store_clean, recovery_flushes_what_it_is_going_to_acknowledge)
     world_crash(&world, 1);
     uint64_t unclean = flushes_of_open();
     cr_assert_gt(unclean, clean);
+    cr_assert_eq(world_get(&world, 2, 4096), STATUS_OK);
+}
+
+/* The copy of the superblock before the newest says that the store was closed: it must not be believed. */
+Test(chunk_store_clean, recovery_does_not_believe_an_old_superblock_that_it_was_closed)
+{
+    cr_assert_eq(world_put(&world, 1, 4096), STATUS_OK);
+    world_close_store(&world);
+    uint64_t clean = flushes_of_open();
+    uint64_t newest = superblock_offset(world.store->superblock.state.sequence);
+    cr_assert_eq(world_put(&world, 2, 4096), STATUS_OK);
+    world_crash(&world, 1);
+    sim_disk_corrupt(world.disk, SUPERBLOCK_NAME, newest + 100, 1);
+    cr_assert_gt(flushes_of_open(), clean);
     cr_assert_eq(world_get(&world, 2, 4096), STATUS_OK);
 }

@@ -129,3 +129,34 @@ Test(chunk_store_crash, an_open_that_fails_at_any_io_says_so_and_can_be_tried_ag
         trial_free(trial);
     }
 }
+
+/* A killed process leaves what it wrote in memory of the machine: whole to every reader, and not durable. The next one may
+ * not answer for it before it has flushed. */
+Test(chunk_store_crash, what_a_killed_process_left_unflushed_is_durable_before_it_is_answered_for)
+{
+    struct world world = world_new(5, 6 * STORE_SEGMENT_BYTES_MIN);
+    cr_assert_eq(world_open_store(&world), STATUS_OK);
+    cr_assert_eq(world_put(&world, 1, 5000), STATUS_OK);
+    struct probe *probe = probe_new(2);
+    uint64_t flushes = sim_disk_io_count(world.disk, DISK_FLUSH);
+    put_start_of(&world, probe, 5000);
+    while (sim_disk_io_count(world.disk, DISK_FLUSH) == flushes) {
+        cr_assert(sim_loop_step(world.sim));
+    }
+    cr_assert_not(probe->done);
+
+    sim_disk_kill(world.disk);
+    chunk_store_abandon(world.store);
+    sim_loop_run_until_idle(world.sim);
+    sim_kv_crash(world.kv, 1);
+    cr_assert_eq(world_open_store(&world), STATUS_OK);
+    cr_assert_eq(world_get(&world, 2, 5000), STATUS_OK, "the batch was written, or this test says nothing");
+    cr_assert_eq(world_put(&world, 2, 5000), STATUS_OK, "the identical chunk is there");
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        world_crash(&world, seed);
+        cr_assert_eq(world_open_store(&world), STATUS_OK);
+        cr_assert_eq(world_get(&world, 2, 5000), STATUS_OK);
+    }
+    probe_free(probe);
+    world_free(&world);
+}

@@ -51,8 +51,10 @@ MUST_USE enum status chunk_host_add(struct chunk_host *host, struct loop *owner,
 /* The disk with this id in the map, or NULL when it is not here. */
 struct chunk_host_disk *chunk_host_find(struct chunk_host *host, uint32_t disk_id);
 
-/* The node's lease lasts until then; 0: it has none. Every put asks the clock when it begins and when it is done: a
- * process that was stopped handles what lies in its sockets before any timer tells it that the lease has ended. */
+/* The node's lease lasts until then; 0: it has none. Every put asks the loop's clock when it begins and when it is
+ * done: a process that was stopped handles what lies in its sockets before any timer tells it that the lease has ended. That
+ * clock is read once per turn of the loop, so what one turn has begun it may finish. A put refused at its end stands on the
+ * disk: the writer has it condemned, like any copy of an attempt that failed. */
 void chunk_host_set_lease(struct chunk_host *host, uint64_t until_ns);
 bool chunk_host_lease_holds(const struct chunk_host *host, uint64_t now_ns);
 

@@ -242,12 +242,12 @@ static unsigned pg_usable_members(const struct map *map, const struct map_avoid 
 }
 
 /* The members that could take a chunk if they had room. */
-static unsigned pg_willing_members(const struct map *map, const struct map_pg *pg)
+static unsigned pg_willing_members(const struct map *map, const struct map_avoid *avoid, const struct map_pg *pg)
 {
     unsigned willing = 0;
     for (unsigned m = 0; m < REPLICAS; m++) {
         const struct map_disk *disk = map_find_disk(map, pg->members[m]);
-        willing += disk->takes_chunks || disk->is_full ? 1 : 0;
+        willing += (disk->takes_chunks || disk->is_full) && !is_avoided(avoid, disk->id) ? 1 : 0;
     }
     return willing;
 }
@@ -261,7 +261,7 @@ enum status map_choose_pg(const struct map *map, const struct map_avoid *avoid, 
     uint32_t disks[REPLICAS];
     uint64_t weight = 0;
     for (uint32_t i = 0; i < map->pg_count; i++) {
-        any_up = any_up || pg_willing_members(map, &map->pgs[i]) >= copies;
+        any_up = any_up || pg_willing_members(map, avoid, &map->pgs[i]) >= copies;
         if (pg_usable_members(map, avoid, &map->pgs[i], disks, &weight) >= copies) {
             total += weight;
         }

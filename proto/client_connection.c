@@ -239,6 +239,8 @@ static void connection_closed(struct frame_stream *frames)
         if (call_is_to_be_repeated(connection, state)) {
             state->is_repeated = true;
             state->connection = NULL;
+            arena_release(&state->arena, state->reply_is_secret); /* A reply may have begun. */
+            state->reply_is_secret = false;
             list_remove(&call->link);
             list_append(&client->waiting, &call->link);
             continue;

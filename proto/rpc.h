@@ -8,8 +8,8 @@
  * Deadlines   Every call has one. When it passes, `done` gets STATUS_TIMEOUT: at once when no buffer of the caller
  *             is in use by the kernel, otherwise the connection is closed first. A late reply is read and dropped.
  * Repeating   A peer that lost its power says no goodbye: the next call finds the old connection dead. A call that
- *             `may_repeat`, carries no payload and was sent on a connection that had served before is then sent once
- *             more, on a new one, within its deadline.
+ *             `may_repeat`, carries no payload and was sent on a connection that had served before is sent once more, on a
+ *             new one, when that connection ends before its answer has come, and its deadline has not.
  * Bounds      Calls in flight per client and requests in flight per connection are limited: a client over its limit
  *             refuses with STATUS_BUSY, a server stops reading.
  * Messages    protobuf-c structs. Unpacked ones live in an arena that belongs to the call or request and are valid

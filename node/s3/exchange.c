@@ -253,6 +253,13 @@ static void call_finished(struct rpc_call *call)
     exchange->call_done(exchange, status, status == STATUS_OK ? call->reply : NULL);
 }
 
+/* Twice the same: a change carried out twice may undo what another client did in between. */
+static bool is_read(uint16_t type)
+{
+    return type == TRILITH__MESSAGE_TYPE__BUCKET_GET || type == TRILITH__MESSAGE_TYPE__BUCKET_LIST ||
+           type == TRILITH__MESSAGE_TYPE__OBJECT_LIST;
+}
+
 void s3_call(struct s3_exchange *exchange, uint16_t type, const ProtobufCMessage *request,
              void (*done)(struct s3_exchange *exchange, enum status status, const ProtobufCMessage *reply))
 {
@@ -261,8 +268,7 @@ void s3_call(struct s3_exchange *exchange, uint16_t type, const ProtobufCMessage
     memset(&exchange->call, 0, sizeof(exchange->call));
     exchange->call.type = type;
     exchange->call.deadline_ns = gateway_meta_deadline_ns(gateway);
-    exchange->call.may_repeat =
-        type != TRILITH__MESSAGE_TYPE__BUCKET_CREATE && type != TRILITH__MESSAGE_TYPE__BUCKET_DELETE;
+    exchange->call.may_repeat = is_read(type);
     exchange->call.done = call_finished;
     exchange->call_done = done;
     exchange->call_active = true;

@@ -866,6 +866,36 @@ Test(rpc, a_call_that_may_be_repeated_is_sent_once_more_when_an_old_connection_b
     cr_assert_eq(service.handled, 3);
 }
 
+static void reply_at_length(struct rpc_service *which, struct rpc_request *request)
+{
+    (void)which;
+    static uint8_t much[KIB(200)];
+    Trilith__TenantKeyReply reply = TRILITH__TENANT_KEY_REPLY__INIT;
+    reply.dek = (ProtobufCBinaryData){.len = request->type == TENANT_KEY ? sizeof(much) : 0, .data = much};
+    rpc_reply(request, STATUS_OK, request->type == TENANT_KEY ? &reply.base : NULL);
+}
+
+/* What the first answer had taken is given back: closing the client looks whether anything is missing. */
+Test(rpc_prepared, a_call_may_be_repeated_in_the_middle_of_its_answer)
+{
+    for (unsigned steps = 1; steps < 120; steps += 3) {
+        setup_with_slabs(steps, 2, 2);
+        service.service.handle = reply_at_length;
+        struct probe first, repeated;
+        start_ping(&first, NS_PER_S);
+        expect(&first, STATUS_OK);
+        probe_init(&repeated, TENANT_KEY, 10 * NS_PER_S);
+        repeated.call.may_repeat = true;
+        rpc_call_start(client, &repeated.call, NULL);
+        for (unsigned step = 0; step < steps && !repeated.done; step++) {
+            cr_assert(sim_loop_step(sim));
+        }
+        sim_net_break(sim_net);
+        expect(&repeated, STATUS_OK);
+        teardown();
+    }
+}
+
 Test(rpc, a_call_is_repeated_only_once_and_only_where_the_peer_has_served)
 {
     struct probe fresh, first, repeated;

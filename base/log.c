@@ -281,6 +281,20 @@ static void append_time(struct log_line *line)
     line_append_text(line, milliseconds);
 }
 
+static void (*describe_time)(char *text, size_t bytes);
+
+void log_set_time_text(void (*describe)(char *text, size_t bytes))
+{
+    describe_time = describe;
+}
+
+static void append_described_time(struct log_line *line)
+{
+    char text[64];
+    describe_time(text, sizeof(text));
+    line_append_text(line, text);
+}
+
 void log_event(enum log_level level, const char *event, const char *format, ...)
 {
     CHECK((unsigned)level < ARRAY_LENGTH(level_names));
@@ -288,7 +302,11 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
         return;
     }
     struct log_line line = {.bytes = 0};
-    append_time(&line);
+    if (describe_time != NULL) {
+        append_described_time(&line);
+    } else {
+        append_time(&line);
+    }
     line_append_text(&line, " ");
     line_append_text(&line, level_names[level]);
     line_append_text(&line, " ");

@@ -8,6 +8,7 @@
 #include "base/check.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 
@@ -16,6 +17,10 @@ void log_set_level(enum log_level level);
 /* "debug", "info", "warning" or "error"; false for another word. */
 bool log_level_from_name(const char *name, enum log_level *level);
 bool log_is_enabled(enum log_level level);
+
+/* Write another text than the machine's time at the beginning of each line: for a simulator, whose time is its own. Up to
+ * `bytes` with the terminator; before the second thread starts. NULL: the time again. */
+void log_set_time_text(void (*describe)(char *text, size_t bytes));
 
 /* log_event(LOG_WARNING, "disk_fenced", "disk=%s reason=%s", name, status_name(status)); a line is cut at 2 KiB. */
 void log_event(enum log_level level, const char *event, const char *format, ...) PRINTF_LIKE(3, 4);

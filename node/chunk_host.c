@@ -223,6 +223,18 @@ void chunk_host_erase(struct chunk_host_disk *disk, struct host_erase *erase, st
     job_start(&erase->job, disk, home, erase_work, done);
 }
 
+static void close_soon_work(struct host_job *job)
+{
+    chunk_store_close_soon(job->disk->store);
+    job_finish_later(job, STATUS_OK);
+}
+
+void chunk_host_close_soon(struct chunk_host_disk *disk, struct host_job *job, struct loop *home,
+                           void (*done)(struct host_job *job))
+{
+    job_start(job, disk, home, close_soon_work, done);
+}
+
 /* ---- looking ------------------------------------------------------------------------------------ */
 
 static void locate_work(struct host_job *job)

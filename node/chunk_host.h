@@ -104,6 +104,10 @@ struct host_erase {
 void chunk_host_erase(struct chunk_host_disk *disk, struct host_erase *erase, struct loop *home,
                       void (*done)(struct host_job *job));
 
+/* The store is going to be closed: erases that wait there are answered, see chunk_store_close_soon(). */
+void chunk_host_close_soon(struct chunk_host_disk *disk, struct host_job *job, struct loop *home,
+                           void (*done)(struct host_job *job));
+
 /* Where chunks lie: found[i] and, when true, locations[i] for each of `count` ids. */
 struct host_locate {
     struct host_job job;

@@ -40,6 +40,8 @@ struct wiper {
     uint64_t retry_ns;
     struct rpc_call call;
     struct loop_timer retry;
+    struct host_job unwait; /* tells the store that nobody waits any more */
+    bool unwaiting;
     struct wipe_slot slots[WIPER_PARALLEL_MAX];
     struct wipe_item items[WIPER_PAGE_MAX];
 };
@@ -59,15 +61,24 @@ struct wiper *wiper_open(const struct wiper_parts *parts)
     return wiper;
 }
 
+static void unwaited(struct host_job *job)
+{
+    CONTAINER_OF(job, struct wiper, unwait)->unwaiting = false;
+}
+
 void wiper_stop(struct wiper *wiper)
 {
     wiper->stopped = true;
     loop_timer_stop(wiper->parts.loop, &wiper->retry);
+    if (wiper->wiping > 0 && !wiper->unwaiting) {
+        wiper->unwaiting = true;
+        chunk_host_close_soon(wiper->parts.disk, &wiper->unwait, wiper->parts.loop, unwaited);
+    }
 }
 
 bool wiper_is_idle(const struct wiper *wiper)
 {
-    return !wiper->calling && wiper->wiping == 0 && (wiper->stopped || wiper->stage == WIPER_IDLE);
+    return !wiper->calling && !wiper->unwaiting && wiper->wiping == 0 && (wiper->stopped || wiper->stage == WIPER_IDLE);
 }
 
 void wiper_close(struct wiper *wiper)
@@ -208,6 +219,9 @@ static void item_wiped(struct host_job *job)
         item->outcome = TRILITH__WIPE_OUTCOME__WIPE_NEVER_HELD;
         break;
     default:
+        if (wiper->stopped) {
+            break; /* It is not reported either. */
+        }
         item->outcome = TRILITH__WIPE_OUTCOME__WIPE_FAILED;
         wiper->failed++;
         log_event(LOG_ERROR, "wipe_failed", "disk=%u erasure=%llu reason=%s", atomic_load(&wiper->parts.disk->id),

@@ -31,7 +31,8 @@ struct wiper_parts {
 struct wiper *wiper_open(const struct wiper_parts *parts);
 /* Make a pass with up to `parallel` (1..WIPER_PARALLEL_MAX) wipes at once. When one is under way, another follows it. */
 void wiper_start(struct wiper *wiper, unsigned parallel);
-/* Take up nothing more. */
+/* The process ends: take up nothing more. Wipes under way come to their end, those that the store lets wait are given
+ * up, so this is soon idle. They stay open at the metadata service. */
 void wiper_stop(struct wiper *wiper);
 bool wiper_is_idle(const struct wiper *wiper);
 /* Only when idle. */

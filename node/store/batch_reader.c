@@ -257,7 +257,7 @@ static void scan_continue(struct batch_reader *reader)
 {
     const uint8_t *block;
 
-    while ((block = in_window(reader, reader->scan_at, BLOCK_BYTES)) != NULL) {
+    while (reader->scan_at < reader->scan_end && (block = in_window(reader, reader->scan_at, BLOCK_BYTES)) != NULL) {
         if (!bytes_are_zero(block, BLOCK_BYTES)) {
             reader->nonzero_end = reader->scan_at + BLOCK_BYTES;
             if (could_be_batch(reader, block, reader->scan_at)) {
@@ -269,22 +269,36 @@ static void scan_continue(struct batch_reader *reader)
         }
         reader->scan_at += BLOCK_BYTES;
     }
-    if (reader->scan_at >= reader->segment->table->segment_bytes) {
+    if (reader->scan_at >= reader->scan_end) {
         finish(reader, STATUS_NOT_FOUND);
         return;
     }
     window_move(reader, reader->scan_at, WINDOW_BYTES, scan_window_read);
 }
 
-void batch_scan(struct batch_reader *reader, struct segment *segment, uint64_t offset, bool adopt,
-                void (*done)(struct batch_reader *reader, enum status status))
+static void scan_start(struct batch_reader *reader, struct segment *segment, uint64_t offset, uint64_t end,
+                       void (*done)(struct batch_reader *reader, enum status status))
 {
-    CHECK(offset % BLOCK_BYTES == 0 && offset < segment->table->segment_bytes);
+    CHECK(offset % BLOCK_BYTES == 0 && offset < end && end <= segment->table->segment_bytes);
     reader->segment = segment;
     reader->done = done;
     reader->scanning = true;
-    reader->adopting = adopt;
     reader->scan_at = offset;
+    reader->scan_end = end;
     reader->nonzero_end = offset;
     scan_continue(reader);
+}
+
+void batch_scan(struct batch_reader *reader, struct segment *segment, uint64_t offset, bool adopt,
+                void (*done)(struct batch_reader *reader, enum status status))
+{
+    reader->adopting = adopt;
+    scan_start(reader, segment, offset, segment->table->segment_bytes, done);
+}
+
+void batch_scan_up_to(struct batch_reader *reader, struct segment *segment, uint64_t offset, uint64_t end,
+                      void (*done)(struct batch_reader *reader, enum status status))
+{
+    reader->adopting = false;
+    scan_start(reader, segment, offset, end, done);
 }

@@ -31,6 +31,7 @@ struct batch_reader {
     uint64_t window_offset;
     uint32_t window_bytes;
     uint64_t scan_at;
+    uint64_t scan_end;
     bool scanning;
     bool adopting;
 };
@@ -54,5 +55,9 @@ void batch_read_payload(struct batch_reader *reader, void (*done)(struct batch_r
  * that is right in itself decides what this use of the file is. */
 void batch_scan(struct batch_reader *reader, struct segment *segment, uint64_t offset, bool adopt,
                 void (*done)(struct batch_reader *reader, enum status status));
+
+/* The same without adopting, for batches that begin below `end`. */
+void batch_scan_up_to(struct batch_reader *reader, struct segment *segment, uint64_t offset, uint64_t end,
+                      void (*done)(struct batch_reader *reader, enum status status));
 
 #endif

@@ -125,6 +125,18 @@ static void counters_put(struct chunk_index *index, const struct segment *segmen
     kv_batch_put(index->batch, KV_SLICE(key, sizeof(key)), KV_SLICE(value, sizeof(value)));
 }
 
+/* A segment that says that it is free was written to in the generation that it has, or in a later one: its header was
+ * lost. What else stands there nobody knows. It gets a generation that no entry means, and is wiped before its next use. */
+static void free_segment_was_in_use(struct segment *segment, uint64_t generation)
+{
+    segment->header.generation = generation + 1;
+    if (segment->file != NULL && segment->state != SEGMENT_ABSENT) {
+        segment->unaccounted = true;
+        segment->header_lost = true;
+        segment_set_state(segment, SEGMENT_WIPING);
+    }
+}
+
 /* Take the counters of one segment over, when they are about the use of the file that the disk has now. */
 static enum status counters_load(struct chunk_index *index, struct segment *segment)
 {
@@ -153,8 +165,11 @@ static enum status counters_load(struct chunk_index *index, struct segment *segm
     uint64_t erasing_bytes = read_u64(&reader);
     struct uuid uuid;
     read_bytes(&reader, uuid.bytes, sizeof(uuid.bytes));
-    if (segment->header.generation < generation && !segment_is_in_use(segment)) {
+    if (segment->state == SEGMENT_WIPING && segment->header.generation < generation) {
         segment->header.generation = generation; /* Its header was lost; the file's next use must differ. */
+    }
+    if (!segment_is_in_use(segment) && segment->state != SEGMENT_WIPING && segment->header.generation <= generation) {
+        free_segment_was_in_use(segment, generation);
     }
     if (segment_is_in_use(segment) && uuid_equal(&uuid, &segment->header.segment)) {
         segment->moved_out = moved_out;

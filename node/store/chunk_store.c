@@ -71,10 +71,17 @@ static void close_start(struct loop_timer *timer)
     store_close_continue(store);
 }
 
+void chunk_store_close_soon(struct chunk_store *store)
+{
+    store->closing_soon = true;
+    eraser_refuse_waiting(store, STATUS_UNAVAILABLE);
+}
+
 void chunk_store_close(struct chunk_store *store, void (*done)(void *user), void *user)
 {
     CHECK(!store->closing);
     CHECK(list_is_empty(&store->gets) && list_is_empty(&store->puts_parked));
+    chunk_store_close_soon(store);
     store->closing = true;
     store->closed = done;
     store->closed_user = user;

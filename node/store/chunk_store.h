@@ -61,7 +61,12 @@ enum chunk_state { CHUNK_LIVE = 1, CHUNK_ERASING = 2, CHUNK_ERASED = 3 };
 void chunk_store_open(struct loop *loop, struct disk *disk, struct kv *index, const struct chunk_store_options *options,
                       void (*done)(void *user, enum status status, struct chunk_store *store), void *user);
 
-/* Flush the index, mark the superblock clean, close the files. No request may be in flight. */
+/* The store is going to be closed: erases that wait for cleaning, for the wipe of a segment or for others are answered
+ * STATUS_UNAVAILABLE, now and from here on. So whoever waits for all answers before closing has them soon. */
+void chunk_store_close_soon(struct chunk_store *store);
+
+/* Flush the index, mark the superblock clean, close the files. No request may be in flight, but for erases that wait:
+ * they are answered as chunk_store_close_soon() says. */
 void chunk_store_close(struct chunk_store *store, void (*done)(void *user), void *user);
 
 /* Drop everything without a word to the disk, as a crash would. For tests. */
@@ -136,6 +141,7 @@ void chunk_store_get(struct chunk_store *store, struct chunk_get *get);
  *                     known, nobody can say what stands there: nothing was done. Tried again later it will work,
  *                     when the device does
  *   STATUS_FULL      tombstones alone fill the disk: not even the reserve has room
+ *   STATUS_UNAVAILABLE  the store is being closed, and the erase had to wait: nothing was done
  *   STATUS_FENCED, STATUS_IO  the device refuses */
 struct chunk_erase {
     struct chunk_id id;

@@ -296,10 +296,14 @@ bool cleaner_must_stop(const struct chunk_store *store)
     return store->fenced || store->closing;
 }
 
-/* A record that counts is damaged: say which. */
-static void report_bad_records(struct chunk_store *store)
+/* True when every live record of the batch is good; erased ones next to them need not be. Each bad one is reported, but
+ * not again when the same batch is met again in a later try. */
+static bool live_payload_is_good(struct chunk_store *store)
 {
     struct batch_reader *reader = &store->cleaner.reader;
+    struct segment *victim = store->cleaner.victim;
+    bool is_known = victim->damaged_lsn == reader->header.lsn;
+    bool is_good = true;
     struct record_cursor cursor = record_cursor_of(&reader->header, reader->area);
     struct chunk_entry entry;
     struct record record;
@@ -308,18 +312,14 @@ static void report_bad_records(struct chunk_store *store)
         size_t at = (size_t)(record.payload_block - reader->header.header_blocks) * BLOCK_BYTES;
         if (record.payload_blocks > 0 && cleaner_record_counts(store, &record, &entry) && entry.state == CHUNK_LIVE &&
             record_first_bad_unit(&record, reader->payload + at) != UINT32_MAX) {
-            report_corrupt(store, &record.chunk.id, "cleaning");
+            if (!is_known) {
+                report_corrupt(store, &record.chunk.id, "cleaning");
+            }
+            victim->damaged_lsn = reader->header.lsn;
+            is_good = false;
         }
     }
-}
-
-/* True when every live record of the batch is good; erased ones next to them need not be. */
-static bool live_payload_is_good(struct chunk_store *store)
-{
-    uint64_t before = store->corrupt_found;
-
-    report_bad_records(store);
-    return store->corrupt_found == before;
+    return is_good;
 }
 
 static void payload_done(struct batch_reader *reader, enum status status)

@@ -11,13 +11,18 @@
  * regenerate it and see that the area holds exactly that. A read-back that differs leaves the chunk ERASING: it
  * serves nothing, its space is not reused, and the next call tries again.
  *
+ * When the segment that holds the chunk was given up, nothing is left to overwrite in place: the segment is wiped as a
+ * whole. Until that is done and read back the erase is parked, or refused as below; afterwards a TOMBSTONE says so.
+ *
  * Cleaning copies chunks. While it is at work on the segment that holds the chunk, or held it before a move and is
  * not wiped yet, the erase is parked: when it runs there is one copy on this disk. Where that can't be awaited (the
  * older segment is damaged, or the device refused to wipe it), the erase is refused: STATUS_CORRUPT, nothing done.
  *
  * "Never held" is said of an id that the index does not know, and only while no ciphertext can stand that the index does
  * not know of either. Recovery has zeroed what it passed over in the log; whole segments that it gave up are being wiped:
- * until that is done such an erase is parked, and refused where it can't be awaited. */
+ * until that is done such an erase is parked, and refused where it can't be awaited.
+ *
+ * A store that is going to be closed lets nobody wait: STATUS_UNAVAILABLE. */
 #include "node/store/store_private.h"
 
 #include "base/log.h"
@@ -70,14 +75,24 @@ void erase_finish(struct chunk_erase *erase, enum status status)
     loop_defer(erase->store->loop, &erase->task);
 }
 
-void eraser_refuse_waiting(struct chunk_store *store)
+void eraser_refuse_waiting(struct chunk_store *store, enum status status)
 {
     struct list *lists[] = {&store->eraser.waiting, &store->eraser.parked};
 
     for (size_t i = 0; i < ARRAY_LENGTH(lists); i++) {
         for (struct list_link *link; (link = list_take_first(lists[i])) != NULL;) {
-            erase_finish(LIST_ENTRY(link, struct chunk_erase, link), STATUS_FENCED);
+            erase_finish(LIST_ENTRY(link, struct chunk_erase, link), status);
         }
+    }
+}
+
+/* Let it wait in one of the lists, unless nobody may. */
+static void erase_wait(struct chunk_store *store, struct chunk_erase *erase, struct list *list)
+{
+    if (store->closing_soon) {
+        erase_finish(erase, STATUS_UNAVAILABLE);
+    } else {
+        list_append(list, &erase->link);
     }
 }
 
@@ -295,7 +310,9 @@ static void tombstone_durable(struct log_item *item, enum status status)
 {
     struct wipe *wipe = CONTAINER_OF(item, struct wipe, item);
 
-    wipe_end(wipe, status == STATUS_OK ? STATUS_NOT_FOUND : status);
+    bool never_held = wipe->item.record.chunk.chunk_bytes == 0;
+
+    wipe_end(wipe, status == STATUS_OK && never_held ? STATUS_NOT_FOUND : status);
 }
 
 static struct wipe *wipe_of(const struct chunk_store *store, const struct chunk_id *id)
@@ -342,19 +359,24 @@ static struct wipe *wipe_take(struct chunk_store *store, const struct chunk_id *
     return NULL;
 }
 
+/* There is nothing to overwrite: of a chunk that was never held (0 bytes), or went with its whole segment. */
+static void wipe_start_tombstone(struct wipe *wipe, uint32_t chunk_bytes)
+{
+    struct record *record = &wipe->item.record;
+
+    wipe->stage = WIPE_TOMBSTONE;
+    record->type = RECORD_TOMBSTONE;
+    record->chunk.chunk_bytes = chunk_bytes;
+    wipe->item.durable = tombstone_durable;
+    batch_writer_append(wipe->store, &wipe->item, ROOM_ERASE);
+    batch_writer_pump(wipe->store);
+}
+
 /* Set a wipe going from where the index says that the chunk stands. */
 static void wipe_start(struct wipe *wipe, const struct chunk_entry *entry)
 {
     struct record *record = &wipe->item.record;
 
-    if (entry == NULL) {
-        wipe->stage = WIPE_TOMBSTONE;
-        record->type = RECORD_TOMBSTONE;
-        wipe->item.durable = tombstone_durable;
-        batch_writer_append(wipe->store, &wipe->item, ROOM_ERASE);
-        batch_writer_pump(wipe->store);
-        return;
-    }
     wipe->place = entry->place;
     wipe->bytes = payload_block_count(entry->header.chunk_bytes) * BLOCK_BYTES;
     record->type = RECORD_ERASE;
@@ -374,10 +396,32 @@ static void wipe_start(struct wipe *wipe, const struct chunk_entry *entry)
 
 enum erase_turn {
     ERASE_NOW,
+    ERASE_NOTHING_LEFT, /* no copy of it can stand anywhere */
     ERASE_PARK,
     ERASE_REFUSE,  /* not now; what stands in the way has been logged where it was met */
     ERASE_DAMAGED, /* the index names a place that can't be: nothing to overwrite could be proven */
 };
+
+static enum erase_turn turn_behind(const struct segment *segment)
+{
+    return segment_is_blocked(segment) ? ERASE_REFUSE : ERASE_PARK;
+}
+
+/* Of a chunk whose segment was given up: its use of the file is over when that is wiped and read back. Only then the file
+ * is free, or taken into use, with a higher generation. */
+static enum erase_turn turn_of_given_up(const struct chunk_store *store, const struct chunk_place *place)
+{
+    if (place->generation == 0 || place->segment >= store->segments.count) {
+        return ERASE_DAMAGED;
+    }
+    const struct segment *segment = &store->segments.segments[place->segment];
+    if (segment->state == SEGMENT_WIPING || segment->state == SEGMENT_RETIRED) {
+        return turn_behind(segment);
+    }
+    bool was_wiped = (segment->state == SEGMENT_READY || segment_is_in_use(segment)) &&
+                     segment->header.generation > place->generation;
+    return was_wiped ? ERASE_NOTHING_LEFT : ERASE_DAMAGED;
+}
 
 /* Whether cleaning stands in the way: it may make, or may have left, another copy. */
 static enum erase_turn turn_of_entry(const struct chunk_store *store, const struct chunk_entry *entry)
@@ -385,16 +429,16 @@ static enum erase_turn turn_of_entry(const struct chunk_store *store, const stru
     const struct segment *place = segment_of_place(&store->segments, &entry->place);
     const struct segment *previous = segment_of_old_copy(&store->segments, &entry->previous);
 
-    if (!place_is_valid(store, entry)) {
-        return ERASE_DAMAGED;
-    }
-    if (place->state == SEGMENT_CLEANING || carry_has(store, &entry->header.id)) {
+    if ((place != NULL && place->state == SEGMENT_CLEANING) || carry_has(store, &entry->header.id)) {
         return ERASE_PARK;
     }
     if (entry->state == CHUNK_LIVE && previous != NULL) {
-        return segment_is_blocked(previous) ? ERASE_REFUSE : ERASE_PARK;
+        return turn_behind(previous);
     }
-    return ERASE_NOW;
+    if (place == NULL || place->state == SEGMENT_WIPING) {
+        return turn_of_given_up(store, &entry->place);
+    }
+    return place_is_valid(store, entry) ? ERASE_NOW : ERASE_DAMAGED;
 }
 
 /* The same for an id that the index does not know. */
@@ -432,7 +476,7 @@ static void erase_start(struct chunk_store *store, struct chunk_erase *erase)
         return;
     }
     if (put_in_flight(store, &erase->id)) {
-        list_append(&store->eraser.parked, &erase->link);
+        erase_wait(store, erase, &store->eraser.parked);
         return;
     }
     enum status status = chunk_index_get(&store->index, &erase->id, &entry);
@@ -453,17 +497,21 @@ static void erase_start(struct chunk_store *store, struct chunk_erase *erase)
         return;
     }
     if (turn == ERASE_PARK) {
-        list_append(&store->eraser.parked, &erase->link);
+        erase_wait(store, erase, &store->eraser.parked);
         cleaner_consider(store);
         return;
     }
     wipe = wipe_take(store, &erase->id);
     if (wipe == NULL) {
-        list_append(&store->eraser.waiting, &erase->link);
+        erase_wait(store, erase, &store->eraser.waiting);
         return;
     }
     list_append(&wipe->requests, &erase->link);
-    wipe_start(wipe, status == STATUS_OK ? &entry : NULL);
+    if (status == STATUS_OK && turn == ERASE_NOW) {
+        wipe_start(wipe, &entry);
+    } else {
+        wipe_start_tombstone(wipe, status == STATUS_OK ? entry.header.chunk_bytes : 0);
+    }
 }
 
 void chunk_store_erase(struct chunk_store *store, struct chunk_erase *erase)
@@ -516,11 +564,15 @@ static void resume_next(struct chunk_store *store)
         eraser->resume_started = true;
         eraser->resume_after = id;
         if (chunk_index_get(&store->index, &id, &entry) != STATUS_OK || entry.state != CHUNK_ERASING ||
-            wipe_of(store, &id) != NULL || !place_is_valid(store, &entry)) {
+            wipe_of(store, &id) != NULL) {
             continue;
         }
-        struct wipe *wipe = wipe_take(store, &id);
-        wipe_start(wipe, &entry);
+        const struct segment *place = segment_of_place(&store->segments, &entry.place);
+        if (place != NULL && place->state != SEGMENT_WIPING && place_is_valid(store, &entry)) {
+            wipe_start(wipe_take(store, &id), &entry);
+        } else if (turn_of_entry(store, &entry) == ERASE_NOTHING_LEFT) {
+            wipe_start_tombstone(wipe_take(store, &id), entry.header.chunk_bytes);
+        }
     }
 }
 

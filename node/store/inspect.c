@@ -276,9 +276,9 @@ static void inspect_header(struct inspector *inspector, struct inspect_segment *
         return;
     }
     segment->header_good = true;
-    segment->state = segment->header.first_lsn == SEGMENT_LSN_READY    ? INSPECT_SEGMENT_READY
-                     : segment->header.first_lsn == SEGMENT_LSN_WIPING ? INSPECT_SEGMENT_WIPING
-                                                                       : INSPECT_SEGMENT_USED;
+    segment->state = segment->header.first_lsn == SEGMENT_LSN_READY       ? INSPECT_SEGMENT_READY
+                     : segment_lsn_says_wiping(segment->header.first_lsn) ? INSPECT_SEGMENT_WIPING
+                                                                          : INSPECT_SEGMENT_USED;
 }
 
 /* ---- pass 1: notes -------------------------------------------------------------------------------- */

@@ -407,7 +407,7 @@ void preparer_consider(struct chunk_store *store)
         segment_set_state(segment, SEGMENT_WIPING);
         preparer->segment = segment;
         preparer->stage = PREPARE_MARK;
-        header_encode(store, SEGMENT_LSN_WIPING);
+        header_encode(store, segment_wiping_lsn(segment));
         disk_write(segment->file, &preparer->io, preparer->buffer, BLOCK_BYTES, 0, 0, mark_written);
         return;
     }

@@ -3,7 +3,10 @@
  * The superblock is durable before the first segment file exists, so a directory with segments and no good superblock
  * is damaged, never new. A segment whose header block is lost says by its first good batch what it is; one without a
  * good batch holds nothing that counts and is wiped. Lost is also a header that says that the segment is free while the
- * block behind it is not zero: the device did not carry out the write that took it into use.
+ * block behind it is not zero, or while the index has counted in this use of it or a later one: the device did not carry
+ * out the write that took it into use.
+ * A segment that was being wiped after cleaning holds only what the index knows of. That is no longer sure when damage
+ * took records away, which may have said where chunks were moved from: then it is marked as one that was given up.
  * An index that is empty, or that names a position the log does not have, is rebuilt from the segments. */
 #include "node/store/recovery.h"
 
@@ -139,7 +142,8 @@ static void mark_written(struct disk_io *io)
 /* Given up, and the disk does not say so yet; or in use, and the disk does not say so any more. */
 static bool wants_mark(const struct segment *segment)
 {
-    return segment->state == SEGMENT_WIPING ? segment->header.first_lsn != SEGMENT_LSN_WIPING : segment->header_lost;
+    return segment->state == SEGMENT_WIPING ? segment->header.first_lsn != segment_wiping_lsn(segment)
+                                            : segment->header_lost;
 }
 
 /* Say on the disk that nothing in a given-up segment counts, before a batch with the same lsn is written elsewhere; and
@@ -160,7 +164,7 @@ static void mark_next(struct recovery *recovery)
     segment->header.log = recovery->store->superblock.state.store;
     segment->header_lost = false;
     if (segment->state == SEGMENT_WIPING) {
-        segment->header.first_lsn = SEGMENT_LSN_WIPING;
+        segment->header.first_lsn = segment_wiping_lsn(segment);
     }
     segment->header.segment_bytes = table->segment_bytes;
     segment->header.segment_number = segment->number;
@@ -168,11 +172,25 @@ static void mark_next(struct recovery *recovery)
     disk_write(segment->file, &recovery->io, recovery->blocks, BLOCK_BYTES, 0, 0, mark_written);
 }
 
+/* A lost record may have been the only word on whence a chunk was moved. */
+static void doubt_cleaned_segments(struct segment_table *table)
+{
+    for (uint32_t i = 0; i < table->count; i++) {
+        if (table->segments[i].state == SEGMENT_WIPING) {
+            table->segments[i].unaccounted = true;
+        }
+    }
+}
+
 void recovery_replayed(struct recovery *recovery)
 {
     struct chunk_store *store = recovery->store;
     struct segment_table *table = &store->segments;
+    bool blocked;
 
+    if (recovery->records_lost || segments_are_unaccounted(table, &blocked)) {
+        doubt_cleaned_segments(table);
+    }
     for (uint32_t i = 0; i < table->count; i++) {
         if (segment_is_in_use(&table->segments[i])) {
             table->segments[i].end = table->segment_bytes;
@@ -216,6 +234,22 @@ static bool position_is_in_log(struct recovery *recovery, const struct log_posit
     return true;
 }
 
+/* Say which segments the index knows as written to although they say that they are free. */
+static void report_lost_headers(struct recovery *recovery)
+{
+    struct segment_table *table = &recovery->store->segments;
+
+    for (uint32_t i = 0; i < table->count; i++) {
+        struct segment *segment = &table->segments[i];
+        if (segment->state == SEGMENT_WIPING && segment->header_lost) {
+            segment->header_lost = false;
+            recovery->store->corrupt_found++;
+            log_event(LOG_ERROR, "segment_header_lost", "segment=%u generation=%llu", segment->number,
+                      (unsigned long long)segment->header.generation);
+        }
+    }
+}
+
 static void open_index(struct recovery *recovery)
 {
     struct chunk_store *store = recovery->store;
@@ -227,6 +261,7 @@ static void open_index(struct recovery *recovery)
         recovery_fail(recovery, status);
         return;
     }
+    report_lost_headers(recovery);
     if (status == STATUS_OK && !position_is_in_log(recovery, &position)) {
         log_event(LOG_WARNING, "index_out_of_step", "segment=%u next_lsn=%llu", position.segment,
                   (unsigned long long)position.next_lsn);
@@ -256,15 +291,55 @@ static bool header_belongs_here(const struct recovery *recovery, const struct se
            header->generation > 0;
 }
 
+/* No batch in it is good. When nothing but the header was ever written, power was lost while that was: no damage. */
+static void segment_give_up(struct recovery *recovery, struct segment *segment, bool is_empty)
+{
+    if (is_empty) {
+        log_event(LOG_WARNING, "segment_header_torn", "segment=%u", segment->number);
+    } else {
+        recovery->store->corrupt_found++;
+        log_event(LOG_ERROR, "segment_header_lost", "segment=%u", segment->number);
+    }
+    /* The index may remember earlier uses: a number above any that was ever counted up to. */
+    segment->header.generation = loop_wall_ms(recovery->store->loop);
+    segment->unaccounted = true;
+    segment_set_state(segment, SEGMENT_WIPING);
+}
+
+static void segment_adopted(struct batch_reader *reader, enum status status);
+
+static void adopt_start(struct recovery *recovery, struct segment *segment)
+{
+    segment->header = (struct segment_header){.kind = BATCH_LOG_STORE, .segment_number = segment->number};
+    batch_reader_restart(&recovery->store->cleaner.reader);
+    batch_scan(&recovery->store->cleaner.reader, segment, SEGMENT_HEADER_BYTES, true, segment_adopted);
+}
+
 static void segment_adopted(struct batch_reader *reader, enum status status)
 {
     struct recovery *recovery = CONTAINER_OF(reader, struct chunk_store, cleaner.reader)->recovery;
     struct segment *segment = reader->segment;
+    bool is_empty = status == STATUS_NOT_FOUND && reader->nonzero_end == SEGMENT_HEADER_BYTES;
 
     if (status == STATUS_IO) {
         recovery_fail(recovery, STATUS_IO);
         return;
     }
+    if (!recovery->adopting_again && !is_empty && (status != STATUS_OK || reader->offset > SEGMENT_HEADER_BYTES)) {
+        /* Something stands in front of it that may only have been misread, and would not count any more. */
+        recovery->adopting_again = true;
+        recovery->adopted_at = status == STATUS_OK ? reader->offset : 0;
+        recovery->adopted = segment->header;
+        adopt_start(recovery, segment);
+        return;
+    }
+    bool first_look_was_better = recovery->adopting_again && recovery->adopted_at != 0 &&
+                                 (status != STATUS_OK || reader->offset > recovery->adopted_at);
+    if (first_look_was_better) {
+        segment->header = recovery->adopted;
+        status = STATUS_OK;
+    }
+    recovery->adopting_again = false;
     if (status == STATUS_OK) {
         /* Not counted as damage: nothing is given up, and power lost while it was written leaves the same. */
         log_event(LOG_WARNING, "segment_header_restored", "segment=%u generation=%llu", segment->number,
@@ -272,11 +347,7 @@ static void segment_adopted(struct batch_reader *reader, enum status status)
         segment->header_lost = true;
         segment_set_state(segment, SEGMENT_FULL);
     } else {
-        log_event(LOG_WARNING, "segment_header_lost", "segment=%u", segment->number);
-        /* The index may remember earlier uses: a number above any that was ever counted up to. */
-        segment->header.generation = loop_wall_ms(recovery->store->loop);
-        segment->unaccounted = true;
-        segment_set_state(segment, SEGMENT_WIPING);
+        segment_give_up(recovery, segment, is_empty);
     }
     recovery->next_segment++;
     open_next_segment(recovery);
@@ -306,19 +377,17 @@ static void segment_header_read(struct disk_io *io)
         status = STATUS_CORRUPT;
     }
     if (status == STATUS_CORRUPT) {
-        segment->header = (struct segment_header){.kind = BATCH_LOG_STORE, .segment_number = segment->number};
-        batch_reader_restart(&recovery->store->cleaner.reader);
-        batch_scan(&recovery->store->cleaner.reader, segment, SEGMENT_HEADER_BYTES, true, segment_adopted);
+        adopt_start(recovery, segment);
         return;
     }
     if (status == STATUS_NOT_FOUND) {
         segment_set_state(segment, SEGMENT_ALLOCATED);
     } else {
         segment->header = header;
-        segment_set_state(segment, header.first_lsn == SEGMENT_LSN_READY    ? SEGMENT_READY
-                                   : header.first_lsn == SEGMENT_LSN_WIPING ? SEGMENT_WIPING
-                                                                            : SEGMENT_FULL);
-        segment->unaccounted = segment->state == SEGMENT_WIPING;
+        segment_set_state(segment, header.first_lsn == SEGMENT_LSN_READY       ? SEGMENT_READY
+                                   : segment_lsn_says_wiping(header.first_lsn) ? SEGMENT_WIPING
+                                                                               : SEGMENT_FULL);
+        segment->unaccounted = header.first_lsn == SEGMENT_LSN_WIPING;
     }
     recovery->next_segment++;
     open_next_segment(recovery);

@@ -16,15 +16,19 @@ struct recovery {
     void *user;
     struct loop_timer start;
     struct disk_io io;
-    uint8_t *blocks;       /* HEADER_LOOK_BYTES */
-    bool fresh;            /* no superblock yet */
-    uint32_t files;        /* segment files found */
-    uint32_t number_end;   /* behind the highest number among them */
-    uint32_t next_segment; /* whose header, mark or allocation is next */
+    uint8_t *blocks;               /* HEADER_LOOK_BYTES */
+    bool fresh;                    /* no superblock yet */
+    uint32_t files;                /* segment files found */
+    uint32_t number_end;           /* behind the highest number among them */
+    uint32_t next_segment;         /* whose header, mark or allocation is next */
+    bool adopting_again;           /* its header is lost, and its batches are being looked for a second time */
+    struct segment_header adopted; /* what the first look found */
+    uint64_t adopted_at;           /* where; 0: nothing */
+    bool records_lost;             /* damage took records away: the index may not know of copies that stand */
 
     bool rebuild; /* the index is being made from nothing */
-    bool
-        was_clean; /* closed in order: the superblock says so, none of its copies is bad, the index ends where it says */
+    /* Closed in order: the superblock says so, none of its copies is bad, the index ends where it says. */
+    bool was_clean;
     struct log_position at;  /* where the next batch is expected */
     struct segment *segment; /* of `at`; NULL: there is no log yet */
     bool chain_unknown;      /* behind damage: the previous crc can't be checked */
@@ -32,8 +36,10 @@ struct recovery {
 
     /* What was found around the batch that is not there as expected. */
     uint64_t nonzero_end; /* the rest of the segment is zero from here on */
+    uint64_t scan_end;    /* how far the segment is being examined */
+    bool looked_twice;    /* what is going to be destroyed has been examined a second time */
     bool header_good;     /* it is only payload that is wrong */
-    bool found;           /* a good batch behind it in the same segment */
+    bool found;           /* a good batch behind it in the same segment: the first that is not older than it */
     struct log_position found_at;
     struct segment *later; /* the later segment that is being searched for durable lsns */
 

@@ -13,7 +13,11 @@
  *
  * Either way, what the walk passes over is overwritten with zeros, flushed and read back before the store opens. Nobody
  * knows any more which chunks have ciphertext there, so no erase could ever find it; and an erase of a chunk that the
- * index does not know says that it was never held. What is to be destroyed is read from the device twice before.
+ * index does not know says that it was never held. What is to be destroyed, header and payload, is read from the device
+ * twice before: what was misread once is no damage.
+ *
+ * A segment whose header was lost says by its first good batch where it begins. When the batch that stood in front of
+ * that one is damaged, the expected batch is there, only not at the expected place: then that damage is passed over.
  *
  * Between two segments lsns may be missing only when the index is rebuilt: what stood in between has been cleaned. */
 #include "node/store/recovery.h"
@@ -131,6 +135,7 @@ static void apply_and_go_on(struct recovery *recovery)
 static void log_damage(struct recovery *recovery, const char *what)
 {
     recovery->store->corrupt_found++;
+    recovery->records_lost = true;
     log_event(LOG_ERROR, "batch_corrupt", "segment=%u offset=%llu lsn=%llu what=%s", recovery->at.segment,
               (unsigned long long)recovery->at.offset, (unsigned long long)recovery->at.next_lsn, what);
 }
@@ -302,9 +307,20 @@ static void skip_damage(struct recovery *recovery)
                next != NULL ? go_on_in_next_segment : end_behind_damage);
 }
 
+static void examine_from(struct recovery *recovery, uint64_t offset);
+
 static void judge(struct recovery *recovery)
 {
-    if (recovery->known_durable >= recovery->at.next_lsn) {
+    bool stands_behind = recovery->found && recovery->found_at.next_lsn == recovery->at.next_lsn;
+
+    if (!recovery->looked_twice && recovery->nonzero_end > recovery->at.offset) {
+        recovery->looked_twice = true;
+        recovery->scan_end = recovery->nonzero_end;
+        batch_reader_restart(reader_of(recovery));
+        examine_from(recovery, recovery->at.offset);
+        return;
+    }
+    if (recovery->known_durable >= recovery->at.next_lsn || stands_behind) {
         skip_damage(recovery);
     } else {
         cut_off(recovery);
@@ -349,6 +365,10 @@ static void rest_examined(struct recovery *recovery)
 {
     struct segment *next = segment_from_lsn(recovery, recovery->at.next_lsn);
 
+    if (recovery->looked_twice) {
+        judge(recovery);
+        return;
+    }
     if (!recovery->found && next != NULL && next->header.first_lsn == recovery->at.next_lsn) {
         if (recovery->nonzero_end > recovery->at.offset) {
             log_event(LOG_WARNING, "segment_residue", "segment=%u offset=%llu", recovery->at.segment,
@@ -368,7 +388,19 @@ static bool is_expected(const struct recovery *recovery, const struct batch_head
            (recovery->chain_unknown || header->previous_crc == recovery->at.previous_crc);
 }
 
-static void examine_from(struct recovery *recovery, uint64_t offset);
+/* The payload of the batch at `at` has been read again. */
+static void payload_read_again(struct batch_reader *reader, enum status status)
+{
+    struct recovery *recovery = recovery_of(reader);
+
+    if (status == STATUS_IO) {
+        recovery_fail(recovery, STATUS_IO);
+    } else if (status == STATUS_OK) {
+        apply_and_go_on(recovery);
+    } else {
+        examine_from(recovery, recovery->at.offset + BLOCK_BYTES);
+    }
+}
 
 static void rest_scanned(struct batch_reader *reader, enum status status)
 {
@@ -386,15 +418,23 @@ static void rest_scanned(struct batch_reader *reader, enum status status)
         return;
     }
     if (reader->offset == recovery->at.offset) {
-        if (!recovery->header_good && is_expected(recovery, &reader->header)) {
-            walk(recovery); /* It reads well now. */
+        if (is_expected(recovery, &reader->header)) {
+            if (recovery->header_good) {
+                batch_read_payload(reader, payload_read_again);
+            } else {
+                walk(recovery); /* It reads well now. */
+            }
             return;
         }
         examine_from(recovery, reader->offset + BLOCK_BYTES);
         return;
     }
     know_durable(recovery, reader->header.durable_lsn);
-    if (!recovery->found && reader->header.lsn > recovery->at.next_lsn) {
+    bool is_nearer = !recovery->found || reader->offset < recovery->found_at.offset;
+    /* Not the expected one itself, but where a segment begins whose header was made from that one. */
+    bool may_be_expected = recovery->at.offset == SEGMENT_HEADER_BYTES && !recovery->header_good;
+    uint64_t lsn_wanted = recovery->at.next_lsn + (may_be_expected ? 0 : 1);
+    if (is_nearer && reader->header.lsn >= lsn_wanted) {
         recovery->found = true;
         recovery->found_at = recovery->at;
         recovery->found_at.next_lsn = reader->header.lsn;
@@ -409,11 +449,11 @@ static void rest_scanned(struct batch_reader *reader, enum status status)
 
 static void examine_from(struct recovery *recovery, uint64_t offset)
 {
-    if (offset >= recovery->store->segments.segment_bytes) {
+    if (offset >= recovery->scan_end) {
         rest_examined(recovery);
         return;
     }
-    batch_scan(reader_of(recovery), recovery->segment, offset, false, rest_scanned);
+    batch_scan_up_to(reader_of(recovery), recovery->segment, offset, recovery->scan_end, rest_scanned);
 }
 
 /* What stands at `at` is not the next batch. */
@@ -426,6 +466,8 @@ static void examine(struct recovery *recovery, enum status header_status, bool h
                           recovery->at.next_lsn == recovery->store->superblock.state.durable_lsn + 1;
 
     recovery->found = false;
+    recovery->looked_twice = false;
+    recovery->scan_end = recovery->store->segments.segment_bytes;
     recovery->header_good = header_good;
     recovery->nonzero_end = recovery->at.offset;
     if (block_is_zero && continues) {
@@ -478,6 +520,7 @@ static void walk(struct recovery *recovery)
 {
     if (recovery->at.offset >= recovery->store->segments.segment_bytes) {
         recovery->found = false;
+        recovery->looked_twice = false;
         recovery->header_good = false;
         recovery->nonzero_end = recovery->at.offset;
         rest_examined(recovery);

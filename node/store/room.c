@@ -78,6 +78,7 @@ static void roll_write_header(struct chunk_store *store)
     next->tombstones = 0;
     next->moved_out = false;
     next->stuck = false;
+    next->damaged_lsn = 0;
     next->held_by = NULL;
     segment_header_encode(&next->header, writer->roll_block);
     disk_write(next->file, &writer->roll_io, writer->roll_block, BLOCK_BYTES, 0, 0, roll_written);

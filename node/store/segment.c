@@ -80,6 +80,16 @@ void segment_set_state(struct segment *segment, enum segment_state state)
     segment->state = state;
 }
 
+uint64_t segment_wiping_lsn(const struct segment *segment)
+{
+    return segment->unaccounted ? SEGMENT_LSN_WIPING : SEGMENT_LSN_CLEANED;
+}
+
+bool segment_lsn_says_wiping(uint64_t first_lsn)
+{
+    return first_lsn == SEGMENT_LSN_WIPING || first_lsn == SEGMENT_LSN_CLEANED;
+}
+
 void segment_touch(struct segment *segment)
 {
     if (!list_is_linked(&segment->touched)) {

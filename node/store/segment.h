@@ -10,7 +10,9 @@
  * The state is in the segment header on disk, in `first lsn`, so it needs no index:
  *   header all zero          ALLOCATED  the rest reads as zeros
  *   first lsn 0              READY      the rest was written with zeros; the generation is that of the next use
- *   first lsn 2^64 - 1       WIPING     nothing in it counts any more; it is being overwritten with zeros
+ *   first lsn 2^64 - 2       WIPING     nothing in it counts any more; it is being overwritten with zeros. The index knows
+ *                                       every chunk of which a copy may still stand in it: it was cleaned
+ *   first lsn 2^64 - 1       WIPING     the same, but nobody knows whose ciphertext stands in it: it was given up
  *   anything else            OPEN or FULL
  *
  * Invariant  Behind the last batch of every OPEN or FULL segment there are only zeros; recovery restores this.
@@ -24,8 +26,9 @@
 #include "base/disk.h"
 #include "node/store/record.h"
 
-#define SEGMENT_LSN_READY  UINT64_C(0)
-#define SEGMENT_LSN_WIPING UINT64_MAX
+#define SEGMENT_LSN_READY   UINT64_C(0)
+#define SEGMENT_LSN_CLEANED (UINT64_MAX - 1)
+#define SEGMENT_LSN_WIPING  UINT64_MAX
 
 enum segment_state {
     SEGMENT_ABSENT,
@@ -70,9 +73,10 @@ struct segment {
     bool stuck;               /* cleaning met damage; not tried again before a pause, or an erase in here */
     uint32_t clean_failures;  /* in a row */
     uint64_t clean_again_ns;  /* stuck: not before */
+    uint64_t damaged_lsn;     /* the batch whose damage cleaning has reported; 0: none */
     struct segment *held_by;  /* has the older copy of a chunk in here: not cleaned before that one is wiped */
     bool busy;                /* being prewritten: not for anybody else */
-    bool header_lost;         /* opening: taken from a batch, to be written again */
+    bool header_lost;         /* opening: taken from a batch, to be written again; WIPING: to be reported */
     bool unaccounted;         /* being wiped, and nobody knows which chunks have ciphertext in it */
     uint32_t wipe_failures;   /* in a row */
     uint64_t wipe_again_ns;   /* not before */
@@ -101,6 +105,10 @@ void segment_table_deinit(struct segment_table *table);
 void segment_name(uint32_t number, char name[DISK_NAME_BYTES]);
 /* The number in such a name; false for any other name. */
 bool segment_number_from_name(const char *name, uint32_t *number);
+
+/* What the header of a WIPING segment says; whether it says that. */
+uint64_t segment_wiping_lsn(const struct segment *segment);
+bool segment_lsn_says_wiping(uint64_t first_lsn);
 
 /* Change the state and keep the table's counts right. */
 void segment_set_state(struct segment *segment, enum segment_state state);

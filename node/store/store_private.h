@@ -179,7 +179,8 @@ void eraser_read_ended(struct chunk_store *store, const struct chunk_id *id);
 void eraser_retry_parked(struct chunk_store *store);
 bool eraser_has(const struct chunk_store *store, const struct chunk_id *id);
 bool eraser_works_in(const struct chunk_store *store, const struct segment *segment);
-void eraser_refuse_waiting(struct chunk_store *store);
+/* Answer everybody who has not been started. */
+void eraser_refuse_waiting(struct chunk_store *store, enum status status);
 
 /* ---- clean.c ------------------------------------------------------------------------------------- */
 
@@ -310,6 +311,7 @@ struct chunk_store {
     struct loop_timer upkeep_timer;
     struct recovery *recovery; /* while opening */
     bool fenced;
+    bool closing_soon; /* no erase waits any more for something else to end */
     bool closing;
     bool close_decided; /* nothing is at work any more: the last superblock is on its way, or the end is */
     void (*closed)(void *user);

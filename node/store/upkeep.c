@@ -143,7 +143,7 @@ void store_fence(struct chunk_store *store, enum status status, const char *what
     if (!store->closing) { /* Closing has that timer for itself. */
         loop_timer_stop(store->loop, &store->upkeep_timer);
     }
-    eraser_refuse_waiting(store);
+    eraser_refuse_waiting(store, STATUS_FENCED);
 }
 
 /* ---- close --------------------------------------------------------------------------------------- */

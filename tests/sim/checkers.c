@@ -19,7 +19,8 @@ static const struct checker table[] = {
      check_unacknowledged},
     {"I4-list", "a listing names what is there and nothing else", AT_OPERATION, check_lists},
     {"I5", "recovery discards nothing that was acknowledged", AT_UP | AT_SETTLED, check_recovery},
-    {"I6", "a disk that failed a write or a flush takes nothing more before the next start", AT_SECOND, check_fencing},
+    {"I6", "a disk that failed a write or a flush takes nothing more before the next start", AT_SECOND | AT_WRITE,
+     check_fencing},
     {"E1", "a read that begins after an object was deleted or replaced does not return it", AT_OPERATION,
      check_nothing_gone_is_read},
     {"E2", "a node that serves has caught up on the erasures that it missed", AT_SERVING, check_caught_up},
@@ -38,16 +39,19 @@ static const struct checker table[] = {
     {"E8", "no plaintext and no key stands on a disk or in a table", AT_SECOND | AT_SETTLED, check_no_secrets},
     {"E1-key", "the key of an object that was replaced or deleted can't be had any more",
      AT_APPLYING | AT_APPLIED | AT_UP, check_gone_keys},
-    {"E8-key", "the key of a tenant stands nowhere but wrapped", AT_SETTLED, check_tenant_key},
+    {"E8-key", "the keys of tenants and objects stand nowhere in the clear", AT_SETTLED, check_keys_at_rest},
+    {"K1", "a chunk is sealed once: all that is ever written under its id has the same seals", AT_WRITE,
+     check_sealed_once},
     {"P1", "the members of a placement group stand in three failure domains", AT_APPLIED, check_spread},
     {"P2", "the parts of a store add up to its capacity", AT_SECOND | AT_SETTLED, check_accounting},
     {"P2-image", "no two copies overlap, and every byte of a disk is explained", AT_SETTLED, check_images},
-    {"P3", "a full disk loses nothing", AT_SETTLED, check_full_disks},
+    {"P3", "a disk that was full has lost nothing", AT_SETTLED, check_full_disks},
     {"M1", "a command has one index and one content, whenever it is applied, and none is lost or left out",
      AT_APPLYING | AT_UP, check_journal},
     {"M2", "the same commands lead to the same tables, and the index stands with its effects", AT_APPLIED,
      check_tables},
-    {"M3", "a node whose lease has ended does not think that it holds", AT_SECOND, check_leases},
+    {"M3", "a node whose lease has ended does not think that it holds, and says of nothing that it is stored",
+     AT_SECOND | AT_STORED, check_leases},
     {"L1", "every operation of a client ends in time", AT_OPERATION | AT_SETTLED, check_operations_end},
     {"L1-settled", "when faults have ended everything serves again, and every erasure is completed", AT_SETTLED,
      check_everything_settles},
@@ -133,17 +137,18 @@ static struct checkers *checkers_of(struct sim_watch *watch)
 static void applying(struct sim_watch *watch, uint64_t index, const Trilith__Command *command, const void *bytes,
                      size_t size, bool replay)
 {
+    (void)replay;
     struct check check = check_begin(checkers_of(watch), AT_APPLYING);
     check.index = index;
     check.command = command;
     check.entry = bytes;
     check.entry_bytes = size;
-    check.replay = replay;
     look(&check);
 }
 
 static void applied(struct sim_watch *watch, uint64_t index, const Trilith__Command *command, bool replay)
 {
+    (void)replay;
     struct checkers *checkers = checkers_of(watch);
     struct check check = check_begin(checkers, AT_APPLIED);
     struct model_change change;
@@ -156,7 +161,6 @@ static void applied(struct sim_watch *watch, uint64_t index, const Trilith__Comm
     }
     check.index = index;
     check.command = command;
-    check.replay = replay;
     look(&check);
     checkers->most_index = index > checkers->most_index ? index : checkers->most_index;
 }
@@ -171,12 +175,9 @@ static void serving(struct sim_watch *watch, struct sim_node *node)
 static void went_down(struct sim_watch *watch, struct sim_node *node, bool power_lost)
 {
     (void)power_lost;
-    struct check check = check_begin(checkers_of(watch), AT_DOWN);
-    check.node = node;
     for (uint32_t i = 0; node != NULL && i < node->disk_count; i++) {
-        model_disk_went_down(check.model, model_disk_number(&node->disks[i]));
+        model_disk_went_down(&checkers_of(watch)->model, model_disk_number(&node->disks[i]));
     }
-    look(&check);
 }
 
 static void came_up(struct sim_watch *watch, struct sim_node *node)
@@ -241,7 +242,6 @@ static void writing(struct sim_watch *watch, struct sim_node *node, struct sim_n
     check.write_name = name;
     check.write_offset = offset;
     check.write_content = content;
-    check.write_bytes = bytes;
     check.writing = &told;
     look(&check);
     model_writing_take(check.model, &told);
@@ -271,6 +271,18 @@ void checkers_read(const struct chunk_get *get, enum status status)
         check.node = disk->node;
         check.get = get;
         look(&check);
+    }
+}
+
+void checkers_stored(const struct chunk_host *host, enum status status)
+{
+    for (uint32_t i = 0; status == STATUS_OK && watching != NULL && i < watching->cluster->node_count; i++) {
+        struct sim_node *node = &watching->cluster->nodes[i];
+        if (node->loop != NULL && node->host == host) {
+            struct check check = check_begin(watching, AT_STORED);
+            check.node = node;
+            look(&check);
+        }
     }
 }
 

@@ -21,14 +21,14 @@
 enum checker_moment {
     AT_APPLIED = 1 << 0,   /* the metadata service has applied a command; `check->command` */
     AT_SERVING = 1 << 1,   /* a node serves; `check->node` */
-    AT_DOWN = 1 << 2,      /* a process has gone; `check->node` or NULL */
-    AT_OPERATION = 1 << 3, /* a client's operation has ended; `check->operation` */
-    AT_WRITE = 1 << 4,     /* a disk is about to be written; `check->write_*` */
-    AT_SECOND = 1 << 5,    /* every simulated second */
-    AT_SETTLED = 1 << 6,   /* faults have ended, everything has come to rest */
-    AT_UP = 1 << 7,        /* a process runs; `check->node` or NULL */
-    AT_APPLYING = 1 << 8,  /* the metadata service is about to apply a command; `check->command`, `check->entry` */
-    AT_READ = 1 << 9,      /* a store has answered a read; `check->get`, `check->disk` */
+    AT_OPERATION = 1 << 2, /* a client's operation has ended; `check->operation` */
+    AT_WRITE = 1 << 3,     /* a disk is about to be written; `check->write_*`, `check->writing` */
+    AT_SECOND = 1 << 4,    /* every simulated second */
+    AT_SETTLED = 1 << 5,   /* faults have ended, everything has come to rest */
+    AT_UP = 1 << 6,        /* a process runs; `check->node` or NULL */
+    AT_APPLYING = 1 << 7,  /* the metadata service is about to apply a command; `check->command`, `check->entry` */
+    AT_READ = 1 << 8,      /* a store has answered a read; `check->get`, `check->disk` */
+    AT_STORED = 1 << 9,    /* a node has stored a copy and is about to say so; `check->node` */
 };
 
 struct checkers;
@@ -46,7 +46,6 @@ struct check {
     uint64_t index;                    /* of the command */
     const uint8_t *entry;              /* its bytes */
     size_t entry_bytes;
-    bool replay;
     struct sim_node *node;
     const struct sim_operation *operation;
     const struct reading *reading; /* of a read: what the model says of it */
@@ -54,7 +53,6 @@ struct check {
     const char *write_name;
     uint64_t write_offset;
     const uint8_t *write_content;
-    size_t write_bytes;
     const struct model_writing *writing; /* what it is */
     const struct chunk_get *get;         /* with its outcome */
 };
@@ -89,10 +87,14 @@ struct checked_node {
 /* What is remembered of a disk between two looks. */
 struct checked_disk {
     uint64_t incarnation;
-    uint64_t failures;        /* of writes and flushes, up to the last look */
-    uint64_t failures_before; /* up to the one before */
-    uint64_t fenced_ns;       /* when the store of this process was first seen fenced; 0: never */
-    uint64_t fenced_lsn;      /* of its next batch then */
+    uint64_t failures;               /* of writes and flushes, up to the last look */
+    uint64_t failures_before;        /* up to the one before */
+    uint64_t fenced_ns;              /* when the store of this process was first seen fenced; 0: never */
+    uint64_t fenced_lsn;             /* of its next batch then */
+    uint64_t write_incarnation;      /* of the process whose writes are looked at */
+    uint64_t failures_before_writes; /* of writes and flushes, before the first write of this process */
+    bool must_not_write;             /* one has failed since, */
+    uint64_t next_lsn;               /* and this was the next batch when that was seen */
 };
 
 /* A leaf of the vault, and the version that it is the key of. */
@@ -101,6 +103,8 @@ struct checked_leaf {
     uint32_t page;
     uint32_t slot;
 };
+
+#define CHECKED_LEAVES_KEPT 8u /* of those that were alive, and of those that are gone */
 
 struct checkers {
     struct sim_watch watch;
@@ -125,7 +129,10 @@ struct checkers {
     struct checked_leaf *gone_leaves;
     size_t gone_leaf_count;
     size_t gone_leaf_capacity;
-    uint64_t *closed; /* erasures known to be closed */
+    struct key leaves[CHECKED_LEAVES_KEPT]; /* secrets of some leaves, the latest ones, to be looked for at rest */
+    uint64_t leaf_count;                    /* kept ever */
+    uint32_t nodes_left_down;               /* at rest: a disk of theirs was damaged past what a start can mend */
+    uint64_t *closed;                       /* erasures known to be closed */
     size_t closed_count;
     size_t closed_capacity;
 };
@@ -138,6 +145,8 @@ void checkers_start(struct checkers *checkers);
 void checkers_settled(struct checkers *checkers);
 /* A store answers a read; whoever asked hears of it next. */
 void checkers_read(const struct chunk_get *get, enum status status);
+/* A node's job to store a chunk has ended; whoever asked hears of it next. */
+void checkers_stored(const struct chunk_host *host, enum status status);
 /* Promise L2, for a run with one slow or stuck disk or node and no other fault: what reads took then, and what they may
  * take at most. */
 void checkers_latencies(struct checkers *checkers, const uint64_t *latencies_ns, size_t count, uint64_t bound_ns);

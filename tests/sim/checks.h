@@ -5,6 +5,8 @@
 
 #include "tests/sim/checkers.h"
 
+#define WALK_SECONDS 8u /* between two searches of a whole disk */
+
 /* checks_durability.c */
 void check_durable_when_acknowledged(const struct check *check);
 void check_reads(const struct check *check);
@@ -27,7 +29,6 @@ void check_copies_in_their_pg(const struct check *check);
 void check_overwriting(const struct check *check);
 void check_wiped_stays_wiped(const struct check *check);
 void check_nothing_gone_comes_back(const struct check *check);
-void check_no_secrets(const struct check *check);
 
 /* checks_placement.c */
 void check_spread(const struct check *check);
@@ -41,8 +42,10 @@ void check_tables(const struct check *check);
 void check_leases(const struct check *check);
 
 /* checks_keys.c */
+void check_no_secrets(const struct check *check);
 void check_gone_keys(const struct check *check);
-void check_tenant_key(const struct check *check);
+void check_keys_at_rest(const struct check *check);
+void check_sealed_once(const struct check *check);
 
 /* checks_liveness.c */
 void check_operations_end(const struct check *check);
@@ -56,6 +59,10 @@ bool copy_is_whole(const struct check *check, const struct model_chunk *chunk, u
                    const char **why);
 /* The same for the place where the store says that it lies; false when it says that it does not. */
 bool located_copy_is_whole(const struct check *check, const struct model_chunk *chunk, uint32_t disk);
+/* A store has every chunk of an object that was written to it, and (`look_at_bytes`) whole; `promise` is broken otherwise. */
+void check_disk_has_all(const struct check *check, struct sim_node_disk *disk, bool look_at_bytes, const char *promise);
+/* It was full once, or is. */
+bool disk_was_full(const struct sim_node_disk *disk);
 /* The hex of an id, in one of a few static buffers: for messages. */
 const char *hex_of(const struct chunk_id *id);
 /* Where it is, for messages: "node3/disk1". */

@@ -62,7 +62,7 @@ static bool place_is_whole(struct sim_disk *disk, const struct model_chunk *chun
     *why = "the segment's header is not there";
     if (!sim_disk_copy(disk, image, name, 0, block, sizeof(block)) ||
         segment_header_decode(block, &segment) != STATUS_OK || segment.generation != place->place.generation ||
-        segment.first_lsn == SEGMENT_LSN_WIPING || segment.first_lsn == SEGMENT_LSN_READY) {
+        segment_lsn_says_wiping(segment.first_lsn) || segment.first_lsn == SEGMENT_LSN_READY) {
         return false;
     }
     *why = "the batch's header is not there";
@@ -155,13 +155,20 @@ static bool is_final_read(const struct check *check)
     return check->operation->client >= check->cluster->client_count && check->operation->kind == SIM_GET;
 }
 
+/* A read of a key that never existed says nothing. */
+static bool was_ever_written(const struct model_key *key)
+{
+    return key->write_count > 1; /* The first one is the delete before everything. */
+}
+
 /* At the end, in a run whose lossy faults keep to the atlas, a read must succeed. Exempt: a node whose wall clock jumped,
  * as it may find our signature too old. */
 static void check_final_read(const struct check *check)
 {
     const struct sim_operation *operation = check->operation;
     const struct reading *reading = check->reading;
-    bool may_fail = check->cluster->options.mode != SIM_SAFETY || check->checkers->nodes[operation->node].wall_jumped;
+    bool may_fail = check->cluster->options.mode != SIM_SAFETY || check->checkers->nodes[operation->node].wall_jumped ||
+                    !was_ever_written(reading->key);
     if (may_fail || reading->kind == READING_ABSENT || operation->outcome == SIM_DONE) {
         return;
     }
@@ -188,7 +195,9 @@ void check_reads(const struct check *check)
     case READING_FOREIGN: /* I3 */
         return;
     case READING_ABSENT:
-        check_counts(check);
+        if (was_ever_written(reading->key)) {
+            check_counts(check);
+        }
         if (!reading->allowed) {
             sim_violated("I2", "key %u of bucket %u is absent at node%u: %s", operation->key, operation->bucket,
                          operation->node + 1, reading->why);
@@ -312,7 +321,7 @@ void check_lists(const struct check *check)
 
 /* ---- I5 --------------------------------------------------------------------------------------------- */
 
-static void check_disk_has_all(const struct check *check, struct sim_node_disk *disk, bool look_at_bytes)
+void check_disk_has_all(const struct check *check, struct sim_node_disk *disk, bool look_at_bytes, const char *promise)
 {
     uint32_t number = model_disk_number(disk);
     for (uint32_t i = 0; i < check->model->chunk_count; i++) {
@@ -324,13 +333,13 @@ static void check_disk_has_all(const struct check *check, struct sim_node_disk *
         check_counts(check);
         enum status status = chunk_store_locate(disk->store, &chunk->id, &location);
         if (status != STATUS_OK || location.state != CHUNK_LIVE) {
-            sim_violated("I5", "%s lost chunk %s of an object: %s, state %d", disk->path, hex_of(&chunk->id),
+            sim_violated(promise, "%s lost chunk %s of an object: %s, state %d", disk->path, hex_of(&chunk->id),
                          status_name(status), (int)location.state);
         }
         /* Large ones are a matter of time: a part of them each time. */
         bool is_chosen = chunk->bytes <= UNIT_BYTES || (i + check->cluster->options.seed) % 4 == 0;
         if (look_at_bytes && is_chosen && !located_copy_is_whole(check, chunk, number)) {
-            sim_violated("I5", "%s: the bytes of chunk %s of an object are damaged", disk->path, hex_of(&chunk->id));
+            sim_violated(promise, "%s: the bytes of chunk %s of an object are damaged", disk->path, hex_of(&chunk->id));
         }
     }
 }
@@ -358,16 +367,17 @@ static void check_disk_is_durable(const struct check *check, struct sim_node_dis
 }
 
 /* I5: after a start, and at rest, each store has every chunk that an object refers to and that was written to it: a commit
- * is only made when all copies were acknowledged as durable. At rest the bytes are right, too; and after a start all that it
- * has is durable. Exempt: disks of the atlas. */
+ * is only made when all copies were acknowledged as durable. At rest the bytes are right, too (of disks that were full P3
+ * says so); and after a start all that it has is durable. Exempt: disks of the atlas. */
 void check_recovery(const struct check *check)
 {
     for (uint32_t i = 0; i < check->cluster->node_count; i++) {
         struct sim_node *node = &check->cluster->nodes[i];
         bool is_meant = check->moment == AT_SETTLED || node == check->node;
         for (uint32_t d = 0; is_meant && node->state == SIM_RUNNING && d < node->disk_count; d++) {
-            if (!model_disk_is_lossy(check->model, model_disk_number(&node->disks[d]))) {
-                check_disk_has_all(check, &node->disks[d], check->moment == AT_SETTLED);
+            bool is_of_another = check->moment == AT_SETTLED && disk_was_full(&node->disks[d]); /* P3 */
+            if (!is_of_another && !model_disk_is_lossy(check->model, model_disk_number(&node->disks[d]))) {
+                check_disk_has_all(check, &node->disks[d], check->moment == AT_SETTLED, "I5");
                 if (check->moment == AT_UP) {
                     check_disk_is_durable(check, &node->disks[d]);
                 }
@@ -408,10 +418,40 @@ static void check_disk_is_fenced(const struct check *check, const struct sim_nod
     seen->failures = failures;
 }
 
+/* A write arrives at the disk. As a store hears of a failure at once, no batch may come that is younger than the failure. */
+static void check_no_batch_after_failure(const struct check *check)
+{
+    struct checked_disk *seen = &check->checkers->disks[check->writing->disk];
+    const struct chunk_store *store = check->disk->store;
+    uint64_t failures = sim_disk_fault_count(check->disk->disk, SIM_DISK_WRITE_ERROR) +
+                        sim_disk_fault_count(check->disk->disk, SIM_DISK_FLUSH_ERROR);
+    if (store == NULL || seen->write_incarnation != check->node->incarnation) {
+        seen->write_incarnation = check->node->incarnation;
+        seen->failures_before_writes = failures;
+        seen->must_not_write = false;
+        return;
+    }
+    if (!seen->must_not_write && failures > seen->failures_before_writes) {
+        seen->must_not_write = true;
+        seen->next_lsn = store->writer.position.next_lsn;
+    }
+    if (seen->must_not_write && check->writing->kind == MODEL_WRITES_BATCH) {
+        check_counts(check);
+        if (check->writing->header.lsn >= seen->next_lsn) {
+            sim_violated("I6", "%s: batch %" PRIu64 " is written, begun after a write or a flush had failed",
+                         check->disk->path, check->writing->header.lsn);
+        }
+    }
+}
+
 /* I6: after a failed write or flush a store is fenced, until its process ends: it begins no batch any more, so nothing is
- * acknowledged by it. Looked at when a second has passed at least in which the process was not paused. */
+ * acknowledged by it. Looked at when a second has passed at least in which the process was not paused; and at every batch. */
 void check_fencing(const struct check *check)
 {
+    if (check->moment == AT_WRITE) {
+        check_no_batch_after_failure(check);
+        return;
+    }
     for (uint32_t i = 0; i < check->cluster->node_count; i++) {
         struct sim_node *node = &check->cluster->nodes[i];
         const struct checked_node *seen = &check->checkers->nodes[i];

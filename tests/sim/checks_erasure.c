@@ -1,4 +1,4 @@
-/* checks_erasure.c - E1 to E8: what was erased is gone, everywhere, and stays so. No fault excuses bytes that come back, but
+/* checks_erasure.c - E1 to E7: what was erased is gone, everywhere, and stays so. No fault excuses bytes that come back, but
  * what a device does by itself: content that it put or left somewhere against its word is not ours to answer for. */
 #include "tests/sim/checks.h"
 #include "tests/sim/residue.h"
@@ -9,15 +9,6 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-
-#define WALK_SECONDS 8u /* between two searches of a whole disk */
-
-/* A disk of the atlas may lie about flushes: its stable storage is behind what it said, and after a power loss it may have
- * forgotten all that was done last. (In SIM_ERASURE no disk does.) */
-static bool may_lie_about_flushes(const struct check *check, uint32_t disk)
-{
-    return check->cluster->options.mode == SIM_SAFETY && model_disk_is_lossy(check->model, disk);
-}
 
 /* ---- E1 --------------------------------------------------------------------------------------------- */
 
@@ -109,7 +100,7 @@ static void search_disk(const struct check *check, uint32_t disk)
     struct residue found;
     residue_of_erased(check, disk, SIM_DISK_CACHE, &found);
     complain_of_residue(check, disk, &found);
-    if (!may_lie_about_flushes(check, disk)) {
+    if (!model_disk_may_lie_about_flushes(check->model, disk)) {
         residue_of_erased(check, disk, SIM_DISK_DURABLE, &found);
         complain_of_residue(check, disk, &found);
     }
@@ -128,14 +119,35 @@ static void search_recorded(const struct check *check)
             continue;
         }
         check_counts(check);
-        residue_of_copy(check, check->model->chunks[number], disk, !may_lie_about_flushes(check, disk), &found);
+        residue_of_copy(check, check->model->chunks[number], disk,
+                        !model_disk_may_lie_about_flushes(check->model, disk), &found);
         complain_of_residue(check, disk, &found);
     }
 }
 
+static void complain_of_ciphertext(const struct check *check, struct kv *table, const char *where)
+{
+    struct residue found;
+    residue_of_ciphertext_in_table(check, table, &found);
+    if (found.chunk != NULL) {
+        sim_violated("E3", "ciphertext of chunk %s stands in %s", hex_of(&found.chunk->id), where);
+    }
+}
+
+static void complain_of_ciphertext_in_journal(const struct check *check)
+{
+    struct residue found;
+    residue_of_ciphertext(check, check->cluster->meta.disk, &found);
+    if (found.chunk != NULL) {
+        sim_violated("E3", "ciphertext of chunk %s stands in the journal, %s at %" PRIu64, hex_of(&found.chunk->id),
+                     found.name, found.offset);
+    }
+}
+
 /* E3: once a wipe is recorded for a disk, no block of the chunk's ciphertext is found on that disk, neither on stable
- * storage (of a disk that does not lie about flushes) nor in the cache; once all its wipes are, on no disk. Looked for where it was written when the wipe is recorded;
- * on one whole disk every few seconds; everywhere at rest. */
+ * storage (of a disk that does not lie about flushes) nor in the cache; once all its wipes are, on no disk. Looked for
+ * where it was written when the wipe is recorded; on one whole disk every few seconds; everywhere at rest. Then the
+ * journal and all tables are searched, too: no ciphertext at all has any business there. */
 void check_residue(const struct check *check)
 {
     switch (check->moment) {
@@ -160,8 +172,11 @@ void check_residue(const struct check *check)
             if (model_disk_of(check->model, i) != NULL) {
                 check_counts(check);
                 search_disk(check, i);
+                complain_of_ciphertext(check, model_disk_of(check->model, i)->index, "the index of a disk");
             }
         }
+        complain_of_ciphertext(check, check->cluster->meta.tables, "the metadata tables");
+        complain_of_ciphertext_in_journal(check);
     }
 }
 
@@ -241,6 +256,16 @@ static void check_opened(const struct check *check)
     }
 }
 
+static void check_nothing_is_owed(const struct check *check, const struct model_chunk *chunk, uint64_t erasure_id)
+{
+    for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {
+        if (chunk->copies[i].wipe == MODEL_OWED && chunk->copies[i].erasure_id == erasure_id) {
+            sim_violated("E4", "erasure %" PRIu64 " is closed, and %s owes it the wipe of chunk %s", erasure_id,
+                         disk_name(check, i), hex_of(&chunk->id));
+        }
+    }
+}
+
 static void check_closed(const struct check *check, uint64_t erasure_id)
 {
     if (is_noted_closed(check->checkers, erasure_id) || !row_says_closed(check, erasure_id)) {
@@ -252,6 +277,7 @@ static void check_closed(const struct check *check, uint64_t erasure_id)
         if (chunk_is_of_erasure(chunk, erasure_id)) {
             check_counts(check);
             check_chunk_is_accounted_for(check, chunk, "the erasure is closed");
+            check_nothing_is_owed(check, chunk, erasure_id);
         }
     }
 }
@@ -300,13 +326,16 @@ void check_copies_in_their_pg(const struct check *check)
         uint32_t disks[MODEL_DISKS_MAX];
         size_t members = 0;
         size_t count = record.type == RECORD_PUT ? model_pg_disks(check->model, record.chunk.pg, disks, &members) : 0;
-        bool is_member = count == 0; /* No such row now: the metadata service has just lost power. */
+        bool is_known = count > 0; /* No such row now: the metadata service has just lost power. */
+        bool is_member = false;
         for (size_t i = 0; i < members; i++) {
-            is_member |= disks[i] == check->writing->disk || disks[i] == UINT32_MAX;
+            is_known = is_known && disks[i] != UINT32_MAX;
+            is_member |= disks[i] == check->writing->disk;
         }
-        if (count > 0) {
-            check_counts(check);
+        if (!is_known) {
+            continue;
         }
+        check_counts(check);
         if (!is_member) {
             sim_violated("E4-place", "chunk %s of PG %u is written to %s, which is no member", hex_of(&record.chunk.id),
                          record.chunk.pg, check->disk->path);
@@ -410,7 +439,7 @@ void check_overwriting(const struct check *check)
     case MODEL_WRITES_PAYLOAD:
         break;
     }
-    if (may_lie_about_flushes(check, writing->disk)) {
+    if (model_disk_may_lie_about_flushes(check->model, writing->disk)) {
         return;
     }
     size_t step = writing->bytes <= 16 * (size_t)BLOCK_BYTES ? BLOCK_BYTES : 8 * (size_t)BLOCK_BYTES;
@@ -440,7 +469,7 @@ static void check_disk_stays_wiped(const struct check *check, struct sim_node_di
     for (uint32_t i = 0; i < check->model->chunk_count; i++) {
         const struct model_chunk *chunk = check->model->chunks[i];
         struct chunk_location location;
-        if (!chunk->copies[number].ever_wiped || may_lie_about_flushes(check, number)) {
+        if (!chunk->copies[number].ever_wiped || model_disk_may_lie_about_flushes(check->model, number)) {
             continue;
         }
         check_counts(check);
@@ -466,6 +495,47 @@ void check_wiped_stays_wiped(const struct check *check)
     }
 }
 
+/* The batch on stable storage, if its header stands where it was written. */
+static bool durable_batch(const struct check *check, const struct model_place *place, uint8_t *area,
+                          struct record_cursor *cursor)
+{
+    uint8_t block[SEGMENT_HEADER_BYTES];
+    size_t area_bytes = (size_t)place->header_blocks * BLOCK_BYTES;
+    struct segment_header segment;
+    struct batch_header header;
+    struct sim_disk *disk = check->disk->disk;
+    char name[DISK_NAME_BYTES];
+    segment_name(place->place.segment, name);
+    if (!sim_disk_copy(disk, SIM_DISK_DURABLE, name, 0, block, sizeof(block)) ||
+        segment_header_decode(block, &segment) != STATUS_OK || segment.generation != place->place.generation ||
+        !sim_disk_copy(disk, SIM_DISK_DURABLE, name, place->batch_offset, area, area_bytes) ||
+        batch_header_decode(area, area_bytes, &segment, place->batch_offset, &header) != STATUS_OK) {
+        return false;
+    }
+    *cursor = record_cursor_of(&header, area);
+    return true;
+}
+
+/* Whether an ERASE record of the chunk is on stable storage, in a batch before the one that is written now. */
+static bool erase_record_stands(const struct check *check, const struct chunk_id *id, const struct model_copy *copy)
+{
+    static uint8_t area[BATCH_HEADER_BLOCKS_MAX * BLOCK_BYTES];
+    struct record record;
+    if (!copy->has_intent || copy->intent_lsn >= check->writing->header.lsn) {
+        return false;
+    }
+    struct record_cursor cursor;
+    if (!durable_batch(check, &copy->intent_record, area, &cursor)) {
+        return false;
+    }
+    while (record_next(&cursor, &record) == STATUS_OK) {
+        if (record.type == RECORD_ERASE && chunk_id_equal(&record.chunk.id, id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void check_no_copy_where_wiped(const struct check *check)
 {
     struct record_cursor cursor = record_cursor_of(&check->writing->header, check->write_content);
@@ -473,7 +543,7 @@ static void check_no_copy_where_wiped(const struct check *check)
     while (record_next(&cursor, &record) == STATUS_OK) {
         uint32_t number =
             record.payload_blocks > 0 ? model_chunk_number(check->model, record.chunk.id.bytes) : UINT32_MAX;
-        if (number == UINT32_MAX || may_lie_about_flushes(check, check->writing->disk)) {
+        if (number == UINT32_MAX || model_disk_may_lie_about_flushes(check->model, check->writing->disk)) {
             continue;
         }
         const struct model_copy *copy = &check->model->chunks[number]->copies[check->writing->disk];
@@ -482,11 +552,17 @@ static void check_no_copy_where_wiped(const struct check *check)
             sim_violated("E7", "%s: a copy of chunk %s is written, which was wiped there at %.6f s", check->disk->path,
                          hex_of(&record.chunk.id), (double)copy->wiped_ns / (double)NS_PER_S);
         }
+        if (erase_record_stands(check, &record.chunk.id, copy)) {
+            sim_violated("E7",
+                         "%s: a copy of chunk %s is written in batch %" PRIu64
+                         ", and its ERASE record stands in batch %" PRIu64,
+                         check->disk->path, hex_of(&record.chunk.id), check->writing->header.lsn, copy->intent_lsn);
+        }
     }
 }
 
 /* E7: a commit that takes effect names no chunk that was condemned or erased before; no copy of a chunk is made, or moved, on
- * a disk where its wipe is recorded. */
+ * a disk where its wipe is recorded, or where an earlier batch on stable storage says that it is to be erased. */
 void check_nothing_gone_comes_back(const struct check *check)
 {
     if (check->moment == AT_WRITE) {
@@ -502,55 +578,4 @@ void check_nothing_gone_comes_back(const struct check *check)
         sim_violated("E7", "command %" PRIu64 " commits chunk %s, which was condemned or erased", check->index,
                      hex_of(&check->change->gone_chunk));
     }
-}
-
-/* ---- E8 --------------------------------------------------------------------------------------------- */
-
-static void complain_of_secret(const char *where, const struct residue *found)
-{
-    if (found->what != NULL) {
-        sim_violated("E8", "%s, %s at %" PRIu64 ": %s", where, found->name, found->offset, found->what);
-    }
-}
-
-static void search_node_disk(const struct check *check, uint32_t number, const struct secrets *secrets)
-{
-    struct residue found;
-    struct sim_node_disk *disk = model_disk_of(check->model, number);
-    residue_of_secrets(disk->disk, SIM_DISK_CACHE, secrets, (unsigned)check->checkers->seconds, &found);
-    complain_of_secret(disk->path, &found);
-    residue_of_secrets_in_table(disk->index, secrets, &found);
-    complain_of_secret("the index of a disk", &found);
-    check_counts(check);
-}
-
-static void search_meta(const struct check *check, const struct secrets *secrets)
-{
-    struct residue found;
-    for (unsigned image = SIM_DISK_DURABLE; image <= SIM_DISK_CACHE; image++) {
-        residue_of_secrets(check->cluster->meta.disk, (enum sim_disk_image)image, secrets, 0, &found);
-        complain_of_secret("the journal", &found);
-    }
-    residue_of_secrets_in_table(check->cluster->meta.tables, secrets, &found);
-    complain_of_secret("the metadata tables", &found);
-    check_counts(check);
-}
-
-/* E8: no plaintext, no master key, no vault root and no client's secret stands on a node's disk, in an index table, in the
- * journal or in the metadata tables; erased or not, at any time. One disk every few seconds, everything at rest. */
-void check_no_secrets(const struct check *check)
-{
-    struct secrets secrets;
-    bool at_rest = check->moment == AT_SETTLED;
-    if (!at_rest && check->checkers->seconds % WALK_SECONDS != WALK_SECONDS / 2) {
-        return;
-    }
-    secrets_gather(check, &secrets);
-    uint32_t chosen = (uint32_t)(check->checkers->seconds / WALK_SECONDS) % MODEL_DISKS_MAX;
-    for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {
-        if (model_disk_of(check->model, i) != NULL && (at_rest || i == chosen)) {
-            search_node_disk(check, i, &secrets);
-        }
-    }
-    search_meta(check, &secrets);
 }

@@ -3,6 +3,7 @@
 
 #include "meta/tables.h"
 #include "node/store/store_private.h"
+#include "tests/sim/meta_view.h"
 
 #include <inttypes.h>
 
@@ -46,15 +47,28 @@ static bool node_is_lossy(const struct check *check, uint32_t node)
     return (check->cluster->options.lossy_nodes >> node & 1) != 0;
 }
 
+/* A disk that was damaged past what a start can mend keeps its node down: there is no repair yet. So it must have been
+ * damaged. */
+static bool refuses_for_damage(const struct check *check, const struct sim_node *node)
+{
+    uint64_t damages = 0;
+    for (unsigned fault = 0; fault < SIM_DISK_FAULTS; fault++) {
+        bool is_lossy = (SIM_DISK_LOSSY >> fault & 1) != 0;
+        damages +=
+            is_lossy ? sim_disk_fault_count(node->disks[node->refused_disk].disk, (enum sim_disk_fault)fault) : 0;
+    }
+    return node_is_lossy(check, node->number) && node->refusal != STATUS_OK && damages > 0;
+}
+
 static void check_node_serves(const struct check *check, const struct sim_node *node)
 {
     check_counts(check);
     if (node->state != SIM_RUNNING) {
-        /* A disk that was damaged past what a start can mend keeps its node down: there is no repair yet. */
-        if (!node_is_lossy(check, node->number)) {
+        if (!refuses_for_damage(check, node)) {
             sim_violated("L1-settled", "%s is down (state %d): %s, disk %u", node->name, (int)node->state,
                          status_name(node->refusal), node->refused_disk);
         }
+        check->checkers->nodes_left_down++;
         return;
     }
     for (uint32_t d = 0; d < node->disk_count; d++) {
@@ -134,6 +148,7 @@ void check_everything_settles(const struct check *check)
     if (meta->state != SIM_RUNNING) {
         sim_violated("L1-settled", "the metadata service is down: %s", status_name(meta->refusal));
     }
+    check->checkers->nodes_left_down = 0;
     for (uint32_t i = 0; i < check->cluster->node_count; i++) {
         check_node_serves(check, &check->cluster->nodes[i]);
     }
@@ -270,8 +285,23 @@ static void check_node_leaks_nothing(const struct check *check, const struct sim
     seen->streams_incarnation = node->incarnation;
 }
 
+static void check_meta_leaks_nothing(const struct check *check)
+{
+    const struct sim_meta *meta = &check->cluster->meta;
+    uint32_t requests = 0;
+    if (meta->state != SIM_RUNNING || meta->service == NULL) {
+        return;
+    }
+    check_counts(check);
+    uint32_t commands = meta_view_commands(meta->service, &requests);
+    if (requests > 0) {
+        sim_violated("R1", "the metadata service has %u commands under way and %u requests that wait for them",
+                     commands, requests);
+    }
+}
+
 /* R1: at rest every buffer is back in its pool, no put or get is under way, no peer is being served, and the number of open
- * streams is bounded and does not grow from one rest to the next. */
+ * streams is bounded and does not grow from one rest to the next; and the metadata service has all its operations back. */
 void check_nothing_leaks(const struct check *check)
 {
     for (uint32_t i = 0; i < check->cluster->node_count; i++) {
@@ -280,4 +310,5 @@ void check_nothing_leaks(const struct check *check)
             check_node_leaks_nothing(check, node);
         }
     }
+    check_meta_leaks_nothing(check);
 }

@@ -1,4 +1,7 @@
-/* checks_meta.c - M1 to M3: the journal, the tables and the leases of the metadata service. */
+/* checks_meta.c - M1 to M3: the journal, the tables and the leases of the metadata service.
+ *
+ * Leases are looked at where they count: the simulator is linked with --wrap=chunk_host_put, and each copy that a node has
+ * stored is told to checkers_stored() before whoever asked hears of it. */
 #include "tests/sim/checks.h"
 
 #include "meta/tables.h"
@@ -7,7 +10,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define TABLES_EVERY 8u /* commands between two hashes over all tables */
+#define TABLES_EVERY 8u   /* commands between two hashes over all tables */
+#define CLOCK_PPM    500u /* how wrong a clock may be */
 
 /* FNV-1a, a word at a time: good enough to tell two states apart. Never 0. */
 static uint64_t hash_more(uint64_t hash, const void *data, size_t bytes)
@@ -119,29 +123,105 @@ void check_tables(const struct check *check)
 
 /* ---- M3 --------------------------------------------------------------------------------------------- */
 
-/* M3: as long as a node believes that its lease holds, and so takes puts, the metadata service counts it as up: the lease
- * begins at the node when the request is sent, at the service when it arrives. Both clocks may be wrong by 500 ppm, so the
- * lease may end a thousandth of its length late. Only the same process of the service counts: a new one begins anew. */
-void check_leases(const struct check *check)
+/* The longest that a node may believe in its lease, by the clock of the service. Each clock is wrong by 500 ppm at most. */
+static uint64_t lease_at_most_ns(uint64_t lease_ns)
+{
+    return lease_ns + lease_ns * 2 * CLOCK_PPM / (1000000 - CLOCK_PPM) + 1;
+}
+
+/* For how long the service has not heard a node whose silence is longer than its lease; 0: it may hold. */
+static uint64_t silence_too_long(const struct check *check, const struct sim_node *node, uint64_t *lease_ns)
 {
     const struct sim_meta *meta = &check->cluster->meta;
-    if (meta->state != SIM_RUNNING || meta->service == NULL) {
+    uint64_t silence_ns = 0;
+    if (meta->state != SIM_RUNNING || meta->service == NULL || node->state != SIM_RUNNING || node->node_id == 0 ||
+        !meta_view_silence(meta->service, node->node_id, loop_now_ns(sim_loop_interface(meta->loop)), &silence_ns,
+                           lease_ns)) {
+        return 0;
+    }
+    check_counts(check);
+    return silence_ns > lease_at_most_ns(*lease_ns) ? silence_ns : 0;
+}
+
+/* M3: as long as a node believes that its lease holds, and so takes puts, the metadata service counts it as up: the lease
+ * begins at the node when the request is sent, at the service when it arrives. And it is not only what the node believes:
+ * whenever a node says that a copy is stored, its silence is not longer than the lease. Both clocks may be wrong by 500 ppm,
+ * so a lease may end a good thousandth of its length late. Only the same process of the service counts: a new one begins
+ * anew. */
+void check_leases(const struct check *check)
+{
+    uint64_t lease_ns = 0;
+    if (check->moment == AT_STORED) {
+        uint64_t silence_ns = silence_too_long(check, check->node, &lease_ns);
+        if (silence_ns > 0) {
+            sim_violated("M3", "%s has stored a copy, and was not heard for %.6f s; the lease is %.6f s",
+                         check->node->name, (double)silence_ns / (double)NS_PER_S, (double)lease_ns / (double)NS_PER_S);
+        }
         return;
     }
-    uint64_t now_ns = loop_now_ns(sim_loop_interface(meta->loop));
     for (uint32_t i = 0; i < check->cluster->node_count; i++) {
         const struct sim_node *node = &check->cluster->nodes[i];
-        uint64_t silence_ns;
-        uint64_t lease_ns;
-        if (node->state != SIM_RUNNING || node->node_id == 0 ||
-            !chunk_host_lease_holds(node->host, loop_now_ns(sim_loop_interface(node->loop))) ||
-            !meta_view_silence(meta->service, node->node_id, now_ns, &silence_ns, &lease_ns)) {
+        if (node->state != SIM_RUNNING ||
+            !chunk_host_lease_holds(node->host, loop_now_ns(sim_loop_interface(node->loop)))) {
             continue;
         }
-        check_counts(check);
-        if (silence_ns > lease_ns + lease_ns / 500) {
+        uint64_t silence_ns = silence_too_long(check, node, &lease_ns);
+        if (silence_ns > 0) {
             sim_violated("M3", "%s takes puts, and was not heard for %.6f s; the lease is %.6f s", node->name,
                          (double)silence_ns / (double)NS_PER_S, (double)lease_ns / (double)NS_PER_S);
         }
     }
+}
+
+/* ---- M3: copies ---------------------------------------------------------------------------------------- */
+
+struct watched_put {
+    struct host_job *job;
+    const struct chunk_host *host;
+    void (*done)(struct host_job *job);
+};
+
+/* Those of processes that have gone stay: their memory is never used again. */
+static struct watched_put *watched;
+static size_t watched_count;
+static size_t watched_capacity;
+
+static struct watched_put *watched_take(struct host_job *job)
+{
+    for (size_t i = 0; i < watched_count; i++) {
+        if (watched[i].job == job) {
+            return &watched[i];
+        }
+    }
+    if (watched_count == watched_capacity) {
+        watched_capacity = watched_capacity == 0 ? 64 : 2 * watched_capacity;
+        watched = realloc(watched, watched_capacity * sizeof(watched[0]));
+        CHECK(watched != NULL);
+    }
+    watched[watched_count].job = job;
+    return &watched[watched_count++];
+}
+
+static void watched_done(struct host_job *job)
+{
+    struct watched_put *found = watched_take(job);
+    struct watched_put put = *found;
+    *found = watched[--watched_count];
+    checkers_stored(put.host, job->status);
+    put.done(job);
+}
+
+/* The linker brings every call of chunk_host_put() here; the names are its own. */
+void __real_chunk_host_put(struct chunk_host *host, struct chunk_host_disk *disk, struct host_put *put,
+                           struct loop *home, void (*done)(struct host_job *job));
+void __wrap_chunk_host_put(struct chunk_host *host, struct chunk_host_disk *disk, struct host_put *put,
+                           struct loop *home, void (*done)(struct host_job *job));
+
+void __wrap_chunk_host_put(struct chunk_host *host, struct chunk_host_disk *disk, struct host_put *put,
+                           struct loop *home, void (*done)(struct host_job *job))
+{
+    struct watched_put *found = watched_take(&put->job);
+    found->host = host;
+    found->done = done;
+    __real_chunk_host_put(host, disk, put, home, watched_done);
 }

@@ -294,18 +294,23 @@ void check_images(const struct check *check)
 
 /* ---- P3 --------------------------------------------------------------------------------------------- */
 
-/* P3: a disk that was full has lost nothing: what I2 and I5 say about it holds. Here it is only counted, per disk that was
- * full or has no room left, that they had such a disk to look at. */
+bool disk_was_full(const struct sim_node_disk *disk)
+{
+    struct chunk_store_stats stats = {.free_bytes = UINT64_MAX};
+    if (disk->store != NULL && disk->node->state == SIM_RUNNING) {
+        chunk_store_stats(disk->store, &stats);
+    }
+    return stats.free_bytes == 0 || sim_disk_fault_count(disk->disk, SIM_DISK_FULL) > 0;
+}
+
+/* P3: a disk that was full, or is, has every chunk of an object that was written to it, whole. Exempt: disks of the atlas. */
 void check_full_disks(const struct check *check)
 {
     for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {
-        const struct sim_node_disk *disk = model_disk_of(check->model, i);
-        struct chunk_store_stats stats = {.free_bytes = UINT64_MAX};
-        if (disk != NULL && disk->store != NULL && disk->node->state == SIM_RUNNING) {
-            chunk_store_stats(disk->store, &stats);
-        }
-        if (disk != NULL && (stats.free_bytes == 0 || sim_disk_fault_count(disk->disk, SIM_DISK_FULL) > 0)) {
-            check_counts(check);
+        struct sim_node_disk *disk = model_disk_of(check->model, i);
+        if (disk != NULL && disk->node->state == SIM_RUNNING && !model_disk_is_lossy(check->model, i) &&
+            disk_was_full(disk)) {
+            check_disk_has_all(check, disk, true, "P3");
         }
     }
 }

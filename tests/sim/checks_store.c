@@ -197,8 +197,7 @@ void check_wipes_were_seen(const struct check *check)
         return;
     }
     uint32_t disk = model_disk_with_id(check->model, command->record_wipes->disk_id);
-    bool may_lie =
-        disk == UINT32_MAX || (check->cluster->options.mode == SIM_SAFETY && model_disk_is_lossy(check->model, disk));
+    bool may_lie = disk == UINT32_MAX || model_disk_may_lie_about_flushes(check->model, disk);
     for (size_t i = 0; !may_lie && i < command->record_wipes->n_results; i++) {
         const ProtobufCBinaryData *id = &command->record_wipes->results[i]->chunk_id;
         uint32_t number = id->len == 16 ? model_chunk_number(check->model, id->data) : UINT32_MAX;

@@ -12,8 +12,8 @@ add_library(sim_checks STATIC EXCLUDE_FROM_ALL
 target_link_libraries(sim_checks PUBLIC sim_cluster)
 
 add_executable(trilith-sim
-  sim/main.c sim/nemesis.c sim/pool.c sim/run.c sim/shrink.c sim/sim_options.c sim/totals.c)
+  sim/main.c sim/nemesis.c sim/nemesis_acts.c sim/pool.c sim/run.c sim/shrink.c sim/sim_options.c sim/totals.c)
 target_link_libraries(trilith-sim PRIVATE sim_checks)
-target_link_options(trilith-sim PRIVATE -Wl,--wrap=chunk_store_get) # checks_store.c
+target_link_options(trilith-sim PRIVATE -Wl,--wrap=chunk_store_get -Wl,--wrap=chunk_host_put) # checks_store.c, checks_meta.c
 
 unit_test(model sim_checks)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,15 @@ struct program {
     uint64_t failed;
     uint64_t traces[POOL_SLOTS_MAX * 4][2]; /* seed and trace of runs whose repetition is to come */
 };
+
+/* The runs in progress end, and the tables are printed. */
+static volatile sig_atomic_t stop_requested;
+
+static void on_signal(int number)
+{
+    (void)number;
+    stop_requested = 1;
+}
 
 static double now_s(void)
 {
@@ -142,10 +152,10 @@ static void take_result(struct program *program, const struct pool_result *resul
 static bool is_over(const struct program *program)
 {
     bool time_is_up = program->seconds > 0 && now_s() - program->began_s >= program->seconds;
-    return time_is_up || (program->first_failure && program->failed > 0);
+    return stop_requested || time_is_up || (program->first_failure && program->failed > 0);
 }
 
-static void start_one(struct program *program, uint64_t seed)
+static void start_one(struct program *program, uint64_t seed, bool elsewhere)
 {
     while (!pool_has_room(program->pool)) {
         take_result(program, pool_wait(program->pool));
@@ -153,15 +163,15 @@ static void start_one(struct program *program, uint64_t seed)
     }
     struct run_plan plan = program->plan;
     plan.seed = seed;
-    pool_start(program->pool, &plan, false);
+    pool_start(program->pool, &plan, false, elsewhere);
 }
 
 static void run_all(struct program *program)
 {
     for (uint64_t seed = program->first; seed <= program->last && !is_over(program); seed++) {
-        start_one(program, seed);
+        start_one(program, seed, false);
         if (is_repeated(seed)) {
-            start_one(program, seed);
+            start_one(program, seed, true);
         }
     }
     while (!pool_is_idle(program->pool)) {
@@ -253,7 +263,7 @@ static bool parse_number(const char *text, uint64_t *number)
     char *end = NULL;
     errno = 0;
     *number = strtoull(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && text[0] != '-';
+    return errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0';
 }
 
 static bool parse_range(const char *argument, uint64_t *first, uint64_t *last)
@@ -370,10 +380,11 @@ static bool take_option(struct program *program, int code, const char *argument,
         return true;
     case SHRINK:
         program->shrink_runs = SHRINK_RUNS_DEFAULT;
-        if (argument != NULL && parse_number(argument, &number) && number <= 100000) {
-            program->shrink_runs = (unsigned)number;
+        if (argument == NULL) {
+            return true;
         }
-        return true;
+        program->shrink_runs = parse_number(argument, &number) && number <= 100000 ? (unsigned)number : 0;
+        return program->shrink_runs > 0;
     case SET:
         return take_assignment(program, argument);
     case EVENTS:
@@ -413,15 +424,21 @@ int main(int argc, char **argv)
             return EXIT_USAGE;
         }
     }
-    bool bounded = one || program.last < UINT64_MAX - 1 || program.seconds > 0;
-    if (optind != argc || !bounded) {
-        print_usage(stderr);
+    bool many = program.last < UINT64_MAX - 1 || program.seconds > 0;
+    bool of_one = program.plan.trace || program.print_options || program.shrink_runs > 0;
+    bool of_many = program.require_all || program.first_failure;
+    if (optind != argc || one == many || (one && of_many) || (many && of_one)) {
+        fputs("trilith-sim: one seed (--seed, with --trace, --options, --shrink), or many (--seeds or --minutes, with\n"
+              "--require-all, --first-failure); --help says more\n",
+              stderr);
         return EXIT_USAGE;
     }
     if (keys_start_process() != STATUS_OK) {
         fputs("trilith-sim: libsodium did not start\n", stderr);
         return EXIT_FAILURE;
     }
+    struct sigaction action = {.sa_handler = on_signal};
+    CHECK(one || (sigaction(SIGINT, &action, NULL) == 0 && sigaction(SIGTERM, &action, NULL) == 0));
     sim_secrets_make();
     program.pool = pool_open(one ? 1 : program.jobs);
     int status = one ? one_seed(&program) : many_seeds(&program);

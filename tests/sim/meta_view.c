@@ -11,3 +11,14 @@ bool meta_view_silence(const struct meta_service *service, uint64_t node_id, uin
     *lease_ns = service->membership.lease_ns;
     return member != NULL && member->heard;
 }
+
+uint32_t meta_view_commands(const struct meta_service *service, uint32_t *requests)
+{
+    uint32_t commands = 0;
+    *requests = 0;
+    LIST_EACH (&service->busy, link) {
+        commands++;
+        *requests += LIST_ENTRY(link, struct operation, link)->request != NULL ? 1 : 0;
+    }
+    return commands;
+}

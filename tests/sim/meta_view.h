@@ -9,4 +9,7 @@
 bool meta_view_silence(const struct meta_service *service, uint64_t node_id, uint64_t now_ns, uint64_t *silence_ns,
                        uint64_t *lease_ns);
 
+/* Commands that are not applied yet; `*requests` of them are waited for by somebody. */
+uint32_t meta_view_commands(const struct meta_service *service, uint32_t *requests);
+
 #endif

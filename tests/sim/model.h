@@ -92,6 +92,8 @@ struct model_copy {
     uint64_t refused_ns; /* the device refused the wipe, last time; 0: it did not */
     bool has_intent;     /* an ERASE record was written */
     struct chunk_place intent_place;
+    struct model_place intent_record; /* where its batch is; of `place` segment and generation */
+    uint64_t intent_lsn;
     uint8_t seed[WIPE_SEED_BYTES];
 };
 
@@ -212,6 +214,9 @@ void model_learn_disks(struct model *model);
 /* The disk with this id in the map; UINT32_MAX: not known. */
 uint32_t model_disk_with_id(struct model *model, uint32_t disk_id);
 bool model_disk_is_lossy(const struct model *model, uint32_t number);
+/* A disk of the atlas may lie about flushes: its stable storage is behind what it said, and after a power loss it may have
+ * forgotten all that was done last. (In SIM_ERASURE no disk does.) */
+bool model_disk_may_lie_about_flushes(const struct model *model, uint32_t number);
 
 /* Every wipe of the chunk that anybody owes or owed is recorded, and it is gone for ever. */
 bool model_chunk_is_closed(const struct model_chunk *chunk);

@@ -114,6 +114,13 @@ bool model_disk_is_lossy(const struct model *model, uint32_t number)
     return (model->cluster->options.lossy_nodes >> (number / SIM_NODE_DISKS_MAX) & 1) != 0;
 }
 
+bool model_disk_may_lie_about_flushes(const struct model *model, uint32_t number)
+{
+    const struct sim_options *options = &model->cluster->options;
+    return options->mode == SIM_SAFETY && options->disk_faults.ppm[SIM_DISK_LOST_FLUSH] > 0 &&
+           model_disk_is_lossy(model, number);
+}
+
 void model_learn_disks(struct model *model)
 {
     for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {

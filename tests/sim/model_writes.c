@@ -165,6 +165,12 @@ static void take_intent(struct model *model, const struct model_writing *writing
     }
     copy->has_intent = true;
     copy->intent_place = record->place;
+    copy->intent_record = (struct model_place){
+        .place = {.segment = writing->segment, .generation = writing->generation},
+        .batch_offset = writing->offset,
+        .header_blocks = writing->header.header_blocks,
+    };
+    copy->intent_lsn = writing->header.lsn;
     memcpy(copy->seed, record->seed, sizeof(copy->seed));
 }
 

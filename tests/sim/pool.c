@@ -2,10 +2,12 @@
 #include "tests/sim/pool.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -65,8 +67,24 @@ bool pool_is_idle(const struct pool *pool)
 
 /* ---- starting ----------------------------------------------------------------------------------------- */
 
-static _Noreturn void run_in_child(const struct run_plan *plan, struct slot *slot)
+/* Move what will be allocated, and fill it differently. */
+static void live_elsewhere(void)
 {
+    (void)mallopt(M_PERTURB, 0x5a);
+    for (size_t i = 0; i < 64; i++) {
+        void *volatile kept = malloc(1000 + 1777 * i); /* Never freed, on purpose. */
+        (void)kept;
+    }
+}
+
+static _Noreturn void run_in_child(const struct run_plan *plan, struct slot *slot, bool elsewhere)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)signal(SIGINT, SIG_DFL);
+    (void)signal(SIGTERM, SIG_DFL);
+    if (elsewhere) {
+        live_elsewhere();
+    }
     if (slot->output != NULL) {
         CHECK(dup2(fileno(slot->output), STDERR_FILENO) >= 0);
     }
@@ -79,7 +97,7 @@ static _Noreturn void run_in_child(const struct run_plan *plan, struct slot *slo
     _exit(EXIT_SUCCESS); /* Not exit(): a run leaves its dead processes' memory behind. */
 }
 
-void pool_start(struct pool *pool, const struct run_plan *plan, bool show)
+void pool_start(struct pool *pool, const struct run_plan *plan, bool show, bool elsewhere)
 {
     CHECK(pool_has_room(pool));
     struct slot *slot = pool->slot;
@@ -94,7 +112,7 @@ void pool_start(struct pool *pool, const struct run_plan *plan, bool show)
     slot->process = fork();
     CHECK(slot->process >= 0);
     if (slot->process == 0) {
-        run_in_child(plan, slot);
+        run_in_child(plan, slot, elsewhere);
     }
     pool->busy++;
 }
@@ -120,7 +138,14 @@ static void take_output(struct slot *slot, char output[POOL_OUTPUT_BYTES])
 static void take_reason(struct pool_result *result, int wait_status)
 {
     const char *said = strstr(result->output, "VIOLATED ");
-    if (WIFSIGNALED(wait_status)) {
+    const char *check = strstr(result->output, ": check failed: ");
+    if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGABRT && check != NULL) {
+        const char *line = check;
+        while (line > result->output && line[-1] != '\n' && line[-1] != '/') {
+            line--;
+        }
+        snprintf(result->reason, sizeof(result->reason), "CHECK in %.*s", (int)(check - line), line);
+    } else if (WIFSIGNALED(wait_status)) {
         int number = WTERMSIG(wait_status);
         snprintf(result->reason, sizeof(result->reason), number == SIGXCPU ? "endless" : "signal %d", number);
     } else if (WEXITSTATUS(wait_status) == SIM_EXIT_VIOLATED && said != NULL) {
@@ -164,6 +189,6 @@ const struct pool_result *pool_wait(struct pool *pool)
 const struct pool_result *pool_run(struct pool *pool, const struct run_plan *plan, bool show)
 {
     CHECK(pool_is_idle(pool));
-    pool_start(pool, plan, show);
+    pool_start(pool, plan, show, false);
     return pool_wait(pool);
 }

@@ -10,14 +10,14 @@
 
 #define POOL_SLOTS_MAX    64u
 #define POOL_OUTPUT_BYTES KIB(64)
-#define POOL_REASON_BYTES 16
+#define POOL_REASON_BYTES 80
 #define POOL_CPU_SECONDS  240u /* of one run: more means that it goes round in circles */
 
 /* How a run ended. */
 struct pool_result {
     uint64_t seed;
     bool passed;
-    char reason[POOL_REASON_BYTES]; /* not passed: the promise ("I2"), "signal 6", "exit 1" */
+    char reason[POOL_REASON_BYTES]; /* not passed: the promise ("I2"), the place of a CHECK, "signal 11", "exit 1" */
     uint64_t trace;
     struct totals totals;           /* passed: its numbers */
     char output[POOL_OUTPUT_BYTES]; /* the end of what it printed; empty when it goes to stderr */
@@ -32,8 +32,9 @@ void pool_close(struct pool *pool);
 
 bool pool_has_room(const struct pool *pool);
 bool pool_is_idle(const struct pool *pool);
-/* Start a run; there must be room. With `show` its output goes to stderr as it comes. The plan may change afterwards. */
-void pool_start(struct pool *pool, const struct run_plan *plan, bool show);
+/* Start a run; there must be room. With `show` its output goes to stderr as it comes. With `elsewhere` its heap lies at
+ * other addresses and is filled with something else: what it does must not depend on that. The plan may change afterwards. */
+void pool_start(struct pool *pool, const struct run_plan *plan, bool show, bool elsewhere);
 /* Wait for one run to end; one must be in progress. The result stands until the next call. */
 const struct pool_result *pool_wait(struct pool *pool);
 

@@ -88,6 +88,51 @@ void residue_of_copy(const struct check *check, const struct model_chunk *chunk,
     }
 }
 
+/* At any place: nobody aligns what is not meant to be there. */
+static const struct model_chunk *ciphertext_in(const struct model *model, const uint8_t *bytes, size_t count)
+{
+    const struct model_chunk *chunk = NULL;
+    for (size_t i = 0; chunk == NULL && i + sizeof(uint64_t) <= count; i++) {
+        chunk = model_chunk_of_sector(model, bytes + i);
+    }
+    return chunk;
+}
+
+static void look_at_foreign_row(void *user, const void *key, size_t key_bytes, const void *value, size_t value_bytes)
+{
+    struct walk *walk = user;
+    (void)key;
+    (void)key_bytes;
+    if (walk->found->chunk == NULL) {
+        walk->found->chunk = ciphertext_in(walk->check->model, value, value_bytes);
+    }
+}
+
+void residue_of_ciphertext_in_table(const struct check *check, struct kv *table, struct residue *found)
+{
+    struct walk walk = {.check = check, .found = found};
+    *found = (struct residue){0};
+    sim_kv_each(table, look_at_foreign_row, &walk);
+}
+
+static void look_at_foreign_block(void *user, const char *name, uint64_t offset, const uint8_t bytes[BLOCK_BYTES])
+{
+    struct walk *walk = user;
+    if (walk->found->chunk == NULL) {
+        walk->found->chunk = ciphertext_in(walk->check->model, bytes, BLOCK_BYTES);
+        note(walk->found, name, offset);
+    }
+}
+
+void residue_of_ciphertext(const struct check *check, struct sim_disk *disk, struct residue *found)
+{
+    struct walk walk = {.check = check, .found = found};
+    *found = (struct residue){0};
+    for (unsigned image = SIM_DISK_DURABLE; image <= SIM_DISK_CACHE; image++) {
+        sim_disk_each_block(disk, (enum sim_disk_image)image, look_at_foreign_block, &walk);
+    }
+}
+
 /* ---- secrets ---------------------------------------------------------------------------------------- */
 
 static void secret_add(struct secrets *secrets, const char *what, const void *bytes, size_t length)

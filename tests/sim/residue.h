@@ -23,8 +23,12 @@ void residue_of_erased(const struct check *check, uint32_t disk, enum sim_disk_i
 void residue_of_copy(const struct check *check, const struct model_chunk *chunk, uint32_t disk, bool durable_too,
                      struct residue *found);
 
+/* Search for ciphertext of any chunk, erased or not, where none may be: a table; or both images of the journal's disk. */
+void residue_of_ciphertext_in_table(const struct check *check, struct kv *table, struct residue *found);
+void residue_of_ciphertext(const struct check *check, struct sim_disk *disk, struct residue *found);
+
 /* What must stand nowhere. */
-#define SECRETS_MAX      8u
+#define SECRETS_MAX      16u
 #define SECRET_BYTES_MAX 64u
 struct secrets {
     struct secret {

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define SETTLE_STEP_NS (500 * NS_PER_MS)
-#define READS_PER_KEY  2u
+#define SETTLE_STEP_NS            (500 * NS_PER_MS)
+#define READS_PER_KEY             2u
+#define WIPES_NS                  (10 * NS_PER_S) /* for those of write_again() */
+#define HTTP_INSUFFICIENT_STORAGE 507u
 
 /* Everything of one run; too large for the stack. */
 struct run {
@@ -83,6 +85,35 @@ static void read_all(struct run *run)
     for (uint32_t i = 0; up > 0 && i < options->buckets * options->keys * READS_PER_KEY; i++) {
         uint32_t key = i / READS_PER_KEY % options->keys;
         read_key(run, i / READS_PER_KEY / options->keys, key, i % run->cluster.node_count);
+    }
+}
+
+/* ---- writing again --------------------------------------------------------------------------------------- */
+
+/* The cluster is of use again: a key that nobody had can be put, read and deleted through every node. Room is what a run
+ * may have used up, and a disk given up for damage may leave too few domains. */
+static void write_again(struct run *run)
+{
+    struct sim_cluster *cluster = &run->cluster;
+    static const enum sim_operation_kind steps[] = {SIM_PUT, SIM_GET, SIM_DELETE, SIM_GET};
+    if (cluster->options.mode != SIM_SAFETY || !has_settled(run)) {
+        return;
+    }
+    for (uint32_t node = 0; node < cluster->node_count; node++) {
+        for (size_t i = 0; cluster->nodes[node].state == SIM_RUNNING && i < ARRAY_LENGTH(steps); i++) {
+            struct sim_operation operation = {
+                .kind = steps[i], .node = node, .key = cluster->options.keys + node, .size = 5000};
+            sim_cluster_do(cluster, &operation);
+            bool is_full = steps[i] == SIM_PUT && operation.http_status == HTTP_INSUFFICIENT_STORAGE;
+            bool is_right = operation.outcome == (i == 3 ? SIM_ABSENT : SIM_DONE);
+            if (is_full) {
+                break;
+            }
+            if (!is_right) {
+                sim_violated("L1-settled", "step %zu of put, get, delete, get through node%u ended with status %u",
+                             i + 1, node + 1, operation.http_status);
+            }
+        }
     }
 }
 
@@ -196,6 +227,24 @@ static uint64_t cpu_ns(void)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
+/* ---- the log's time ------------------------------------------------------------------------------------- */
+
+static const struct run *narrated; /* The log's hook carries no argument. */
+
+/* "  12.345678 node3": simulated seconds, and whose step it is. */
+static void describe_time(char *text, size_t bytes)
+{
+    int running = sim_cluster_running(&narrated->cluster);
+    char who[16] = "-";
+    if (running >= 0) {
+        snprintf(who, sizeof(who), "node%d", running + 1);
+    } else if (running == -1) {
+        snprintf(who, sizeof(who), "meta");
+    }
+    uint64_t now_ns = narrated->cluster.world == NULL ? 0 : world_ns(narrated);
+    snprintf(text, bytes, "%11.6f %-5s", (double)now_ns / (double)NS_PER_S, who);
+}
+
 /* ---- one seed ------------------------------------------------------------------------------------------ */
 
 void run_seed(const struct run_plan *plan, struct totals *totals, uint64_t *trace)
@@ -206,6 +255,8 @@ void run_seed(const struct run_plan *plan, struct totals *totals, uint64_t *trac
     CHECK(run_options(plan, &options, &bad));
     struct run *run = calloc(1, sizeof(*run));
     CHECK(run != NULL);
+    narrated = run;
+    log_set_time_text(describe_time);
     log_set_level(plan->trace ? LOG_INFO : LOG_ERROR);
     sim_chance_install(plan->seed);
     checkers_init(&run->checkers, &run->cluster);
@@ -222,6 +273,8 @@ void run_seed(const struct run_plan *plan, struct totals *totals, uint64_t *trac
     sim_cluster_run(&run->cluster, world_ns(run) + options.active_ms * NS_PER_MS, NULL);
     settle(run);
     read_all(run);
+    write_again(run);
+    sim_cluster_run(&run->cluster, world_ns(run) + WIPES_NS, NULL);
     checkers_settled(&run->checkers);
     read_beside_a_slow_disk(run);
     *trace = sim_loop_trace(run->cluster.world);

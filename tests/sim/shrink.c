@@ -14,7 +14,7 @@ struct shrinking {
     FILE *out;
 };
 
-/* Keep `candidate` when it still fails so. */
+/* Keep `candidate`, which is the plan with, or without, something, when it still fails so. */
 static bool try_plan(struct shrinking *shrinking, const struct run_plan *candidate, const char *what)
 {
     if (shrinking->runs_left == 0) {
@@ -25,7 +25,7 @@ static bool try_plan(struct shrinking *shrinking, const struct run_plan *candida
     bool still_fails = !result->passed && strcmp(result->reason, shrinking->reason) == 0;
     if (still_fails) {
         *shrinking->plan = *candidate;
-        fprintf(shrinking->out, "  still fails without %s\n", what);
+        fprintf(shrinking->out, "  still fails %s\n", what);
         fflush(shrinking->out);
     }
     return still_fails;
@@ -41,6 +41,14 @@ static const char *assignment_text(const char *name, uint64_t value)
     return assignment;
 }
 
+static struct sim_options options_of(const struct shrinking *shrinking)
+{
+    struct sim_options options;
+    const char *bad = NULL;
+    CHECK(run_options(shrinking->plan, &options, &bad));
+    return options;
+}
+
 static bool try_option(struct shrinking *shrinking, const char *name, uint64_t value)
 {
     struct run_plan candidate = *shrinking->plan;
@@ -49,15 +57,15 @@ static bool try_option(struct shrinking *shrinking, const char *name, uint64_t v
     }
     const char *assignment = assignment_text(name, value);
     candidate.assignments[candidate.assignment_count++] = assignment;
-    return try_plan(shrinking, &candidate, assignment);
-}
-
-static struct sim_options options_of(const struct shrinking *shrinking)
-{
-    struct sim_options options;
-    const char *bad = NULL;
-    CHECK(run_options(shrinking->plan, &options, &bad));
-    return options;
+    struct sim_options before = options_of(shrinking);
+    struct sim_options after = before;
+    CHECK(sim_options_set(&after, assignment));
+    if (memcmp(&before, &after, sizeof(before)) == 0) {
+        return false; /* It is so already. */
+    }
+    char what[96];
+    snprintf(what, sizeof(what), "with %s", assignment);
+    return try_plan(shrinking, &candidate, what);
 }
 
 static void without_chances(struct shrinking *shrinking)
@@ -129,7 +137,7 @@ static bool without_events(struct shrinking *shrinking, uint32_t size)
             candidate.left_out[numbers[i]] = true;
         }
         char what[64];
-        snprintf(what, sizeof(what), "%u events", last - first);
+        snprintf(what, sizeof(what), "without %u events", last - first);
         any |= try_plan(shrinking, &candidate, what);
     }
     return any;

@@ -6,6 +6,8 @@
  * it has stopped in order. */
 #include "tests/sim/sim_meta.h"
 
+#include "base/log.h"
+
 #include "meta/kms_file.h"
 #include "tests/sim/sim_cluster.h"
 
@@ -133,7 +135,9 @@ static void service_start(struct loop_task *task)
 static void journal_opened(void *user, enum status status, struct journal *journal, const char *message)
 {
     struct sim_meta *meta = user;
-    (void)message;
+    if (status != STATUS_OK) {
+        log_event(LOG_ERROR, "meta_not_started", "reason=%s message=%s", status_name(status), message);
+    }
     meta->step_status = status;
     meta->journal = journal;
     loop_defer(sim_loop_interface(meta->loop), &meta->next_task);
@@ -257,6 +261,7 @@ static void process_leave(struct sim_meta *meta)
     vault_close(meta->vault);
     state_close(meta->meta_state);
     kms_close(meta->kms);
+    sim_kv_crash(meta->tables, sim_random_u64(&meta->random)); /* A service that failed has not flushed them. */
     process_forget(meta, false, false);
 }
 

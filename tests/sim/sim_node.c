@@ -483,6 +483,9 @@ static void process_leave(struct sim_node *node)
     slab_pool_close(node->replica_slabs);
     map_release(node->given_map);
     free(node->host);
+    for (uint32_t i = 0; i < node->disk_count; i++) {
+        sim_kv_crash(node->disks[i].index, sim_random_u64(&node->random)); /* A fenced store has not flushed it. */
+    }
     process_forget(node, false, false);
 }
 

@@ -12,46 +12,48 @@ struct option_field {
     const char *name;
     size_t offset;
     size_t bytes; /* of the number: 1, 4 or 8 */
+    uint64_t least;
+    uint64_t most;
 };
 
-#define FIELD(name)                                                                                                    \
+#define FIELD(name, least, most)                                                                                       \
     {                                                                                                                  \
-#name, offsetof(struct sim_options, name), sizeof(((struct sim_options *)0)->name)                             \
+#name, offsetof(struct sim_options, name), sizeof(((struct sim_options *)0)->name), least, most                \
     }
 
 static const struct option_field fields[] = {
-    FIELD(mode),
-    FIELD(nodes),
-    FIELD(node_disks),
-    FIELD(clients),
-    FIELD(keys),
-    FIELD(buckets),
-    FIELD(active_ms),
-    FIELD(settle_ms),
-    FIELD(large_percent),
-    FIELD(small_bytes_max),
-    FIELD(put_percent),
-    FIELD(delete_percent),
-    FIELD(think_ms),
-    FIELD(client_gone_percent),
-    FIELD(slow_client_percent),
-    FIELD(disk_capacity_bytes),
-    FIELD(durable_writes),
-    FIELD(prewrite_segments),
-    FIELD(group_wait_us),
-    FIELD(leaf_lease_ms),
-    FIELD(key_lease_ms),
-    FIELD(node_lease_ms),
-    FIELD(orphan_after_ms),
-    FIELD(chunk_write_ms),
-    FIELD(chunk_read_ms),
-    FIELD(meta_call_ms),
-    FIELD(patience_ms),
-    FIELD(lossy_nodes),
-    FIELD(buggify_percent),
-    FIELD(buggify_off),
-    FIELD(fault_interval_ms),
-    FIELD(acts_off),
+    FIELD(mode, SIM_SAFETY, SIM_ERASURE),
+    FIELD(nodes, 3, SIM_NODES_MAX),
+    FIELD(node_disks, 1, SIM_NODE_DISKS_MAX),
+    FIELD(clients, 1, SIM_CLIENTS_MAX),
+    FIELD(keys, 1, SIM_KEYS_MAX),
+    FIELD(buckets, 1, 8),
+    FIELD(active_ms, 100, 3600000),
+    FIELD(settle_ms, 1000, 3600000),
+    FIELD(large_percent, 0, 100),
+    FIELD(small_bytes_max, 0, MIB(4)),
+    FIELD(put_percent, 0, 100),
+    FIELD(delete_percent, 0, 100),
+    FIELD(think_ms, 1, 60000),
+    FIELD(client_gone_percent, 0, 100),
+    FIELD(slow_client_percent, 0, 100),
+    FIELD(disk_capacity_bytes, MIB(16) * 5, GIB(4)),
+    FIELD(durable_writes, 0, 1),
+    FIELD(prewrite_segments, 0, 16),
+    FIELD(group_wait_us, 0, 100000),
+    FIELD(leaf_lease_ms, 100, 3600000),
+    FIELD(key_lease_ms, 100, 3600000),
+    FIELD(node_lease_ms, 200, 3600000),
+    FIELD(orphan_after_ms, 100, 3600000),
+    FIELD(chunk_write_ms, 10, 600000),
+    FIELD(chunk_read_ms, 10, 600000),
+    FIELD(meta_call_ms, 10, 600000),
+    FIELD(patience_ms, 1000, 3600000),
+    FIELD(lossy_nodes, 0, (1u << SIM_NODES_MAX) - 1),
+    FIELD(buggify_percent, 0, 100),
+    FIELD(buggify_off, 0, UINT64_MAX),
+    FIELD(fault_interval_ms, 1, 3600000),
+    FIELD(acts_off, 0, UINT64_MAX),
 };
 
 /* ---- drawing ---------------------------------------------------------------------------------------- */
@@ -202,7 +204,7 @@ bool sim_options_set(struct sim_options *options, const char *assignment)
     size_t name_bytes = (size_t)(equals - assignment);
     for (size_t i = 0; i < ARRAY_LENGTH(fields); i++) {
         if (strlen(fields[i].name) == name_bytes && strncmp(fields[i].name, assignment, name_bytes) == 0) {
-            bool fits = fields[i].bytes == 8 || value < UINT64_C(1) << (8 * fields[i].bytes);
+            bool fits = value >= fields[i].least && value <= fields[i].most;
             if (fits) {
                 field_set(options, &fields[i], value);
             }

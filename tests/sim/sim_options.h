@@ -1,7 +1,8 @@
 /* sim_options.h - everything a simulated run depends on, drawn from one seed: printed with a failure, and enough to repeat it.
  *
  * The options of a seed are "expanded": each is a number that a person can read and override. Overriding one does not
- * shift the others, nor the schedule of faults: so a failure can be made smaller by taking faults away. */
+ * shift the others; the schedule of faults follows from the seed, `nodes`, `active_ms` and `fault_interval_ms` alone. So a
+ * failure can be made smaller by taking faults away. */
 #ifndef TRILITH_TESTS_SIM_OPTIONS_H
 #define TRILITH_TESTS_SIM_OPTIONS_H
 
@@ -64,7 +65,7 @@ struct sim_options {
 /* Draw all from the seed. */
 void sim_options_draw(struct sim_options *options, uint64_t seed);
 
-/* "name=value", as sim_options_print() writes them. False: no such option, or no number. */
+/* "name=value", as sim_options_print() writes them. False: no such option, no number, or out of its range. */
 bool sim_options_set(struct sim_options *options, const char *assignment);
 
 /* All options, one "name=value" each, separated by blanks; those equal to `drawn` are left out unless it is NULL. */

@@ -232,6 +232,62 @@ Test(chunk_store_clean, a_chunk_is_not_moved_again_while_its_older_copy_stands)
     cr_assert_not(world_holds_content(&world, moved, MIB(1)));
 }
 
+/* ---- damage and restarts ------------------------------------------------------------------------- */
+
+Test(chunk_store_clean, damage_that_stands_in_the_way_is_counted_once)
+{
+    (void)fill_and_erase_even();
+    struct segment *damaged = &world.store->segments.segments[entry_of(1).place.segment];
+    corrupt_segment(damaged, entry_of(1).place.offset + 5000);
+    sim_loop_run_for(world.sim, 100 * NS_PER_S);
+    cr_assert_gt(damaged->clean_failures, 3);
+    cr_assert_eq(world_stats(&world).corrupt_found, 1);
+}
+
+/* Go on until a cleaned segment is being wiped, and open the store again. */
+static struct segment *open_again_in_wipe(bool damage_and_lose_index)
+{
+    uint32_t number = run_to_read_back()->number;
+    struct chunk_place damaged = entry_of(1).place;
+    cr_assert_eq(entry_of(1).state, CHUNK_LIVE);
+    cr_assert_neq(damaged.segment, number);
+    world_close_store(&world);
+    if (damage_and_lose_index) {
+        char name[DISK_NAME_BYTES];
+        segment_name(damaged.segment, name);
+        sim_disk_corrupt(world.disk, name, damaged.offset - BLOCK_BYTES + 100, 1);
+        world_lose_index(&world);
+    }
+    cr_assert_eq(world_open_store(&world), STATUS_OK);
+    cr_assert_eq(world.store->segments.segments[number].state, SEGMENT_WIPING);
+    return &world.store->segments.segments[number];
+}
+
+Test(chunk_store_clean, an_erase_of_an_unknown_chunk_does_not_wait_for_the_wipe_of_a_cleaned_segment)
+{
+    (void)fill_and_erase_even();
+    const struct segment *wiped = open_again_in_wipe(false);
+    cr_assert_not(wiped->unaccounted);
+    cr_assert_eq(world_erase(&world, LATER_FROM, NULL), STATUS_NOT_FOUND);
+    cr_assert_eq(wiped->state, SEGMENT_WIPING);
+}
+
+/* The lost record may have said which chunk was moved from there: its old copy is known to nobody. */
+Test(chunk_store_clean, an_erase_of_an_unknown_chunk_waits_for_it_when_records_were_lost)
+{
+    (void)fill_and_erase_even();
+    const struct segment *wiped = open_again_in_wipe(true);
+    cr_assert(wiped->unaccounted);
+    uint32_t number = wiped->number;
+    uint64_t generation = wiped->header.generation;
+    world_close_store(&world);
+    cr_assert_eq(world_open_store(&world), STATUS_OK);
+    wiped = &world.store->segments.segments[number];
+    cr_assert(wiped->unaccounted, "it is marked on the disk");
+    cr_assert_eq(world_erase(&world, LATER_FROM, NULL), STATUS_NOT_FOUND);
+    cr_assert_gt(wiped->header.generation, generation);
+}
+
 /* ---- closing ------------------------------------------------------------------------------------- */
 
 static bool erases_are_done(void)

@@ -476,16 +476,11 @@ static void format(struct recovery *recovery)
     disk_write(superblock->file, &recovery->io, superblock->blocks, SUPERBLOCK_BYTES, 0, 0, superblock_format_written);
 }
 
-static void superblock_read(struct disk_io *io)
+/* All copies that can be read are in memory; an unreadable one counts as bad. */
+static void superblock_judge(struct recovery *recovery)
 {
-    struct recovery *recovery = CONTAINER_OF(io, struct recovery, io);
     struct superblock_write *superblock = &recovery->store->superblock;
     unsigned bad_copies;
-
-    if (io->status != STATUS_OK) {
-        recovery_fail(recovery, STATUS_IO);
-        return;
-    }
     enum status status = superblock_choose(superblock->blocks, &superblock->state, &bad_copies);
     if (bad_copies > 0) {
         log_event(LOG_WARNING, "superblock_copies_bad", "count=%u", bad_copies);
@@ -495,10 +490,43 @@ static void superblock_read(struct disk_io *io)
     } else if (status == STATUS_OK) {
         recovery->was_clean = superblock->state.clean && bad_copies == 0;
         open_segments(recovery);
+    } else if (recovery->unreadable_copies > 0) {
+        recovery_fail(recovery, STATUS_IO);
     } else if (recovery->files == 0) {
         format(recovery);
     } else {
         recovery_fail(recovery, STATUS_CORRUPT);
+    }
+}
+
+static void superblock_copy_read(struct disk_io *io)
+{
+    struct recovery *recovery = CONTAINER_OF(io, struct recovery, io);
+    struct superblock_write *superblock = &recovery->store->superblock;
+    uint8_t *block = superblock->blocks + io->offset;
+
+    if (io->status != STATUS_OK) {
+        memset(block, 0xff, BLOCK_BYTES); /* Decodes as nothing. */
+        recovery->unreadable_copies++;
+    }
+    uint64_t next = io->offset + BLOCK_BYTES;
+    if (next == SUPERBLOCK_BYTES) {
+        superblock_judge(recovery);
+        return;
+    }
+    disk_read(superblock->file, io, superblock->blocks + next, BLOCK_BYTES, next, superblock_copy_read);
+}
+
+/* The usual case is one read. When that fails each copy is read by itself: this is what there are several for. */
+static void superblock_read(struct disk_io *io)
+{
+    struct recovery *recovery = CONTAINER_OF(io, struct recovery, io);
+    struct superblock_write *superblock = &recovery->store->superblock;
+
+    if (io->status == STATUS_OK) {
+        superblock_judge(recovery);
+    } else {
+        disk_read(superblock->file, io, superblock->blocks, BLOCK_BYTES, 0, superblock_copy_read);
     }
 }
 

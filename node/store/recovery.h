@@ -18,6 +18,7 @@ struct recovery {
     struct disk_io io;
     uint8_t *blocks;               /* HEADER_LOOK_BYTES */
     bool fresh;                    /* no superblock yet */
+    unsigned unreadable_copies;    /* of the superblock */
     uint32_t files;                /* segment files found */
     uint32_t number_end;           /* behind the highest number among them */
     uint32_t next_segment;         /* whose header, mark or allocation is next */

@@ -152,7 +152,9 @@ static void read_beside_a_slow_disk(struct run *run)
         struct sim_operation operation = {
             .kind = SIM_GET, .key = key, .node = (slow + 1 + key % (cluster->node_count - 1)) % cluster->node_count};
         sim_cluster_do(cluster, &operation);
-        latencies_ns[count++] = operation.ended_ns - operation.began_ns;
+        if (operation.outcome == SIM_DONE) {
+            latencies_ns[count++] = operation.ended_ns - operation.began_ns;
+        }
     }
     uint64_t bound_ms = SLOW_CHUNKS_MAX * options->chunk_read_ms + SLOW_EXTRA_MS;
     checkers_latencies(&run->checkers, latencies_ns, count, bound_ms * NS_PER_MS);
@@ -217,6 +219,7 @@ static void count(struct run *run, struct totals *totals, uint64_t cpu_ns)
             totals->operations[kind][outcome] += run->checkers.operations[kind][outcome];
         }
     }
+    totals->nodes_left_down += run->checkers.nodes_left_down;
     count_nemesis(totals, &run->nemesis);
 }
 

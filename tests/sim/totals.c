@@ -95,9 +95,9 @@ void totals_print(const struct totals *totals, double elapsed_s, FILE *out)
     double cpu_s = (double)totals->cpu_ns / 1e9;
     fprintf(out,
             "%s%" PRIu64 " seeds: %.0f simulated seconds in %.0f s of CPU (%.0f simulated seconds per CPU second), "
-            "%.0f seeds per minute, %" PRIu64 " steps\n",
+            "%.0f seeds per minute, %" PRIu64 " steps, %" PRIu64 " nodes left down by damage\n",
             printing.column > 0 ? "\n" : "", totals->seeds, simulated_s, cpu_s, cpu_s > 0 ? simulated_s / cpu_s : 0,
-            elapsed_s > 0 ? (double)totals->seeds * 60 / elapsed_s : 0, totals->steps);
+            elapsed_s > 0 ? (double)totals->seeds * 60 / elapsed_s : 0, totals->steps, totals->nodes_left_down);
 }
 
 /* ---- what is missing -------------------------------------------------------------------------------- */

@@ -24,6 +24,7 @@ struct totals {
     uint64_t kill_passed[KILL_POINT_COUNT];
     uint64_t kill_hit[KILL_POINT_COUNT];
     uint64_t looks[CHECKERS_MAX];
+    uint64_t nodes_left_down; /* at the end, for damage that no start can mend */
 };
 
 void totals_add(struct totals *sum, const struct totals *one);

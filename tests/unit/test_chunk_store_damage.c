@@ -317,3 +317,66 @@ Test(chunk_store_damage, a_store_that_will_be_closed_lets_no_erase_wait)
         probe_free(probes[i]);
     }
 }
+
+/* ---- the superblock ------------------------------------------------------------------------------- */
+
+static void block_read(struct disk_io *io)
+{
+    io->buffer = NULL; /* Says that it is over. */
+}
+
+/* How many copies of the superblock the device refuses to read. */
+static unsigned unreadable_copies(struct world *own)
+{
+    struct disk_file *file;
+    uint8_t *block = aligned_buffer(BLOCK_BYTES);
+    unsigned unreadable = 0;
+    cr_assert_eq(disk_file_open(sim_disk_interface(own->disk), SUPERBLOCK_NAME, false, &file), STATUS_OK);
+    for (uint64_t offset = 0; offset < SUPERBLOCK_BYTES; offset += BLOCK_BYTES) {
+        struct disk_io io = {0};
+        disk_read(file, &io, block, BLOCK_BYTES, offset, block_read);
+        while (io.buffer != NULL) {
+            cr_assert(sim_loop_step(own->sim));
+        }
+        unreadable += io.status != STATUS_OK ? 1 : 0;
+    }
+    disk_file_close(file);
+    free(block);
+    return unreadable;
+}
+
+Test(chunk_store_damage, a_superblock_copy_that_can_not_be_read_does_not_matter)
+{
+    unsigned opened = 0;
+    for (uint64_t seed = 1; opened < 3; seed++) {
+        cr_assert_lt(seed, 200, "no flaw falls on the superblock");
+        struct world own = world_new(seed, 6 * STORE_SEGMENT_BYTES_MIN);
+        cr_assert_eq(world_open_store(&own), STATUS_OK);
+        world_close_store(&own);
+        cr_assert(sim_disk_rot(own.disk, SIM_DISK_LATENT));
+        if (unreadable_copies(&own) == 1) {
+            opened++;
+            cr_assert_eq(world_open_store(&own), STATUS_OK);
+            cr_assert_eq(world_put(&own, 1, 5000), STATUS_OK);
+            world_crash(&own, seed);
+            cr_assert_eq(world_open_store(&own), STATUS_OK);
+            cr_assert_eq(world_get(&own, 1, 5000), STATUS_OK);
+        }
+        world_free(&own);
+    }
+}
+
+Test(chunk_store_damage, a_superblock_that_can_not_be_read_at_all_is_not_made_anew)
+{
+    struct world own = world_new(1, 6 * STORE_SEGMENT_BYTES_MIN);
+    cr_assert_eq(world_open_store(&own), STATUS_OK);
+    cr_assert_eq(world_put(&own, 1, 5000), STATUS_OK);
+    world_close_store(&own);
+    sim_disk_fail_kinds(own.disk, 1u << DISK_READ);
+    sim_disk_fail_after(own.disk, 1, STATUS_IO);
+    cr_assert_eq(world_open_store(&own), STATUS_IO);
+    sim_disk_fail_after(own.disk, 0, STATUS_IO);
+    cr_assert_eq(world_open_store(&own), STATUS_OK);
+    cr_assert_eq(world_get(&own, 1, 5000), STATUS_OK);
+    world_free(&own);
+}

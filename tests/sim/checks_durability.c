@@ -344,6 +344,21 @@ void check_disk_has_all(const struct check *check, struct sim_node_disk *disk, b
     }
 }
 
+/* Whether the model saw the write that the store has found. It does not hear of writes that land while their process is being
+ * killed: a copy that cleaning had just moved may stand at a place that it never heard of. */
+static bool place_is_known(const struct model_copy *copy, const struct chunk_location *location)
+{
+    uint32_t count = copy->place_count < MODEL_PLACES_MAX ? copy->place_count : MODEL_PLACES_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        char name[DISK_NAME_BYTES];
+        segment_name(copy->places[i].place.segment, name);
+        if (copy->places[i].place.offset == location->offset && strcmp(name, location->segment) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What a store has after a start it will answer for, so it must be on stable storage by then, whoever wrote it. Looked at for
  * what is young. */
 static void check_disk_is_durable(const struct check *check, struct sim_node_disk *disk)
@@ -355,7 +370,8 @@ static void check_disk_is_durable(const struct check *check, struct sim_node_dis
         struct chunk_location location = {0};
         bool is_young = chunk->has_seals && chunk->first_seen_ns + YOUNG_NS > check->now_ns;
         if (!is_young || chunk->copies[number].place_count == 0 ||
-            chunk_store_locate(disk->store, &chunk->id, &location) != STATUS_OK || location.state != CHUNK_LIVE) {
+            chunk_store_locate(disk->store, &chunk->id, &location) != STATUS_OK || location.state != CHUNK_LIVE ||
+            !place_is_known(&chunk->copies[number], &location)) {
             continue;
         }
         check_counts(check);

@@ -9,7 +9,6 @@
 
 #define SETTLE_STEP_NS            (500 * NS_PER_MS)
 #define READS_PER_KEY             2u
-#define WIPES_NS                  (10 * NS_PER_S) /* for those of write_again() */
 #define HTTP_INSUFFICIENT_STORAGE 507u
 
 /* Everything of one run; too large for the stack. */
@@ -51,6 +50,13 @@ static uint64_t settle_at_least_ns(const struct run *run)
     return (3 * run->cluster.options.orphan_after_ms + 3000) * NS_PER_MS;
 }
 
+static void wait_until_settled(struct run *run, uint64_t until_ns)
+{
+    while (!has_settled(run) && world_ns(run) < until_ns) {
+        sim_cluster_run(&run->cluster, world_ns(run) + SETTLE_STEP_NS, NULL);
+    }
+}
+
 static void settle(struct run *run)
 {
     uint64_t began_ns = world_ns(run);
@@ -58,9 +64,7 @@ static void settle(struct run *run)
     sim_cluster_load(&run->cluster, false);
     nemesis_end(&run->nemesis);
     sim_cluster_run(&run->cluster, began_ns + settle_at_least_ns(run), NULL);
-    while (!has_settled(run) && world_ns(run) < until_ns) {
-        sim_cluster_run(&run->cluster, world_ns(run) + SETTLE_STEP_NS, NULL);
-    }
+    wait_until_settled(run, until_ns);
 }
 
 /* ---- reading everything -------------------------------------------------------------------------------- */
@@ -91,13 +95,13 @@ static void read_all(struct run *run)
 /* ---- writing again --------------------------------------------------------------------------------------- */
 
 /* The cluster is of use again: a key that nobody had can be put, read and deleted through every node. Room is what a run
- * may have used up, and a disk given up for damage may leave too few domains. */
-static void write_again(struct run *run)
+ * may have used up, and a disk given up for damage may leave too few domains. False: the cluster is not at rest. */
+static bool write_again(struct run *run)
 {
     struct sim_cluster *cluster = &run->cluster;
     static const enum sim_operation_kind steps[] = {SIM_PUT, SIM_GET, SIM_DELETE, SIM_GET};
     if (cluster->options.mode != SIM_SAFETY || !has_settled(run)) {
-        return;
+        return false;
     }
     for (uint32_t node = 0; node < cluster->node_count; node++) {
         for (size_t i = 0; cluster->nodes[node].state == SIM_RUNNING && i < ARRAY_LENGTH(steps); i++) {
@@ -115,6 +119,7 @@ static void write_again(struct run *run)
             }
         }
     }
+    return true;
 }
 
 /* ---- one slow disk -------------------------------------------------------------------------------------- */
@@ -276,8 +281,9 @@ void run_seed(const struct run_plan *plan, struct totals *totals, uint64_t *trac
     sim_cluster_run(&run->cluster, world_ns(run) + options.active_ms * NS_PER_MS, NULL);
     settle(run);
     read_all(run);
-    write_again(run);
-    sim_cluster_run(&run->cluster, world_ns(run) + WIPES_NS, NULL);
+    if (write_again(run)) {
+        wait_until_settled(run, world_ns(run) + (uint64_t)options.settle_ms * NS_PER_MS);
+    }
     checkers_settled(&run->checkers);
     read_beside_a_slow_disk(run);
     *trace = sim_loop_trace(run->cluster.world);

@@ -31,7 +31,7 @@ class LossyCluster(Cluster):
 
     def __init__(self):
         program()  # or skip before anything is made
-        self.disks = {}
+        self.lossy_disks = {}
         super().__init__("asan", disk_size="2 GiB", options=[
             "disk.segment_size=16 MiB", "meta.node_lease=3s", "meta.journal_segment_size=1 MiB",
             "node.orphan_after=10s", "timeouts.chunk_write=3s", "timeouts.chunk_read=2s"],
@@ -41,23 +41,23 @@ class LossyCluster(Cluster):
         places = [("meta1", "meta1")] + [(name, f"{name}/{part}") for name in self.nodes for part in ("disk1", "state")]
         for number, (name, place) in enumerate(places):
             disk = LossyDisk(self.dir / "backing" / place, self.dir / place, SEED * 100 + number)
-            self.disks.setdefault(name, []).append(disk)
+            self.lossy_disks.setdefault(name, []).append(disk)
 
     def all_disks(self):
-        return [disk for disks in self.disks.values() for disk in disks]
+        return [disk for disks in self.lossy_disks.values() for disk in disks]
 
     def data_disk(self, name):
-        return self.disks[name][0]
+        return self.lossy_disks[name][0]
 
     def lose_power(self, names):
         """These machines stop at once, and what their disks had not been told to keep is gone."""
-        if set(names) == set(self.disks):
+        if set(names) == set(self.lossy_disks):
             self.kill("all")
         else:
             for name in names:
                 self.kill(name)
         for name in names:
-            for disk in self.disks[name]:
+            for disk in self.lossy_disks[name]:
                 disk.tell("lose")
 
     def set_flush_mode(self, name, mode):
@@ -80,7 +80,7 @@ class LossyCluster(Cluster):
 
     def discard(self):
         for disk in self.all_disks():
-            with contextlib.suppress(OSError, Failed):
+            with contextlib.suppress(OSError, ValueError, Failed):
                 disk.heal()  # What hangs in the kernel can't be killed.
         super().discard()
         for disk in self.all_disks():

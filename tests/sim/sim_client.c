@@ -37,11 +37,6 @@ uint32_t sim_key_from_name(const char *name, size_t name_bytes)
     return UINT32_MAX;
 }
 
-uint32_t sim_key_writer(const struct sim_cluster *cluster, uint32_t key)
-{
-    return key % cluster->client_count;
-}
-
 uint32_t sim_key_bucket(const struct sim_cluster *cluster, uint32_t key)
 {
     return key % cluster->options.buckets;

@@ -60,8 +60,6 @@ struct sim_operation {
 #define SIM_KEY_NAME_BYTES 32
 void sim_key_name(uint32_t key, char name[SIM_KEY_NAME_BYTES]);
 uint32_t sim_key_from_name(const char *name, size_t name_bytes); /* UINT32_MAX: no name of ours */
-/* The one client that writes this key. */
-uint32_t sim_key_writer(const struct sim_cluster *cluster, uint32_t key);
 uint32_t sim_key_bucket(const struct sim_cluster *cluster, uint32_t key);
 void sim_content_fill(uint64_t value, uint64_t offset, void *buffer, size_t bytes);
 

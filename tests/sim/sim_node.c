@@ -65,11 +65,6 @@ void sim_node_init(struct sim_node *node, struct sim_cluster *cluster, uint32_t 
     }
 }
 
-bool sim_node_is_up(const struct sim_node *node)
-{
-    return node->state == SIM_RUNNING && !sim_loop_is_paused(node->loop);
-}
-
 static struct loop *loop_of(struct sim_node *node)
 {
     return sim_loop_interface(node->loop);

@@ -95,7 +95,6 @@ void sim_node_crash(struct sim_node *node, bool silent);
 void sim_node_kill(struct sim_node *node);
 /* An orderly stop, as SIGTERM; ends in DOWN after a while, when nothing hangs. Nothing when it is not RUNNING. */
 void sim_node_stop(struct sim_node *node);
-bool sim_node_is_up(const struct sim_node *node); /* RUNNING and not paused */
 
 /* Between two steps: take it down, when it is doomed. */
 void sim_node_reap(struct sim_node *node);

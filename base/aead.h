@@ -48,5 +48,10 @@ struct aead {
 /* AES-256-GCM (NIST SP 800-38D). NULL: the library or this CPU's AES instructions are missing, or no locked memory. */
 MUST_USE struct aead *aead_gcrypt_open(void);
 MUST_USE struct aead *aead_sodium_open(void);
+#ifdef TRILITH_SM4
+/* SM4-GCM (RFC 8998): of the key, the first AEAD_SM4_KEY_BYTES count. NULL: as above, or the library has no SM4. */
+#define AEAD_SM4_KEY_BYTES 16
+MUST_USE struct aead *aead_gcrypt_sm4_open(void);
+#endif
 
 #endif

@@ -1,11 +1,14 @@
 /* aead_sodium.c - AES-256-GCM on libsodium: the reference the faster one is held against, and the fallback.
  *
  * libsodium takes a message in one piece only, so data and trailer meet in a scratch buffer. It holds plaintext for
- * the length of a call, therefore it is guarded memory and wiped after use. */
+ * the length of a call, therefore it is guarded memory and wiped after use. libsodium leaves round keys and hash keys on
+ * the stack: what lies below is wiped after each call. */
 #include "base/aead.h"
 #include "base/ids.h"
 
 #include <sodium.h>
+
+#define CIPHER_STACK_BYTES KIB(8) /* libsodium's own functions use less than half of it */
 
 /* The length is a multiple of 64, because sodium_malloc() aligns the end of what it gives, not the start. */
 struct aead_sodium {
@@ -23,6 +26,7 @@ static void set_key(struct aead *aead, const uint8_t key[AEAD_KEY_BYTES])
 {
     struct aead_sodium *self = CONTAINER_OF(aead, struct aead_sodium, aead);
     CHECK(crypto_aead_aes256gcm_beforenm(&self->state, key) == 0);
+    sodium_stackzero(CIPHER_STACK_BYTES);
 }
 
 static void forget_key(struct aead *aead)
@@ -55,6 +59,7 @@ static void seal_message(struct aead *aead, const struct aead_message *message)
     int failed = crypto_aead_aes256gcm_encrypt_detached_afternm(self->scratch, message->tag, NULL, self->scratch, bytes,
                                                                 message->associated, message->associated_bytes, NULL,
                                                                 message->nonce, &self->state);
+    sodium_stackzero(CIPHER_STACK_BYTES);
     CHECK(failed == 0);
     part(self, message);
 }
@@ -66,6 +71,7 @@ static bool open_message(struct aead *aead, const struct aead_message *message)
     int failed = crypto_aead_aes256gcm_decrypt_detached_afternm(self->scratch, NULL, self->scratch, bytes, message->tag,
                                                                 message->associated, message->associated_bytes,
                                                                 message->nonce, &self->state);
+    sodium_stackzero(CIPHER_STACK_BYTES);
     part(self, message);
     return failed == 0;
 }

@@ -58,6 +58,7 @@
     X(JOURNAL_SEGMENT_EARLY, "the journal goes on to a free segment before the one in use is full")                    \
     X(META_CHECKPOINT_EARLY, "the tables are flushed and the journal released at a tick that asks for neither")        \
     X(META_CHECKPOINT_LATE, "the journal is released a tick later")                                                    \
+    X(VAULT_SEAL_AGAIN, "a prepared epoch is given up and sealed again, as if another leader had come")                \
     X(META_BUSY, "a command is refused with STATUS_BUSY, as if as many were under way as may be")
 
 /* X(NAME, "name.for.people", what has just become true) */
@@ -82,6 +83,15 @@
     X(META_NOT_YET_PUNCTURED, "meta.not_yet_punctured", "a deletion is applied, its leaf is still in the vault")       \
     X(META_APPLIED, "meta.applied", "a command is applied, its sender not answered")                                   \
     X(META_TABLES_FLUSHED, "meta.tables_flushed", "the tables are durable, the journal is not released")               \
+    X(VAULT_SEALED, "vault.sealed", "the close of an epoch is in the journal, nothing of the next one is written")     \
+    X(VAULT_COVERS_DURABLE, "vault.covers_durable", "the next epoch's covers are durable, its table is not")           \
+    X(VAULT_TABLE_DURABLE, "vault.table_durable", "the next table is durable and read back, its root is in no slot")   \
+    X(VAULT_SHARE_PUT, "vault.share_put", "the next root is in the slot, the journal does not say so")                 \
+    X(VAULT_SWITCHED, "vault.switched", "the journal has the next epoch, the old root still stands")                   \
+    X(VAULT_SHARE_DESTROYED, "vault.share_destroyed", "the old root is overwritten, its table still stands")           \
+    X(VAULT_TABLE_REMOVED, "vault.table_removed", "the old table is gone, the journal does not say that all is")       \
+    X(VAULT_ERASED, "vault.erased", "the journal says that an epoch is destroyed, who waits for it was not told")      \
+    X(META_DEK_ADDED, "meta.dek_added", "a tenant's new data key is in the tables, who asked was not told")            \
     X(META_CLUSTER_CREATED, "meta.cluster_created", "the command that makes the cluster is applied, nothing served")   \
     X(NODE_JOINED, "node.joined", "the cluster knows the node, the node has not noted the cluster")                    \
     X(NODE_PAGE_WIPED, "node.page_wiped", "a page of wipes is done, not reported")                                     \

@@ -4,6 +4,7 @@
 #include "base/log.h"
 
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -11,7 +12,10 @@
 #define LABEL_BYTES     7
 #define BOX_NONCE_BYTES crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 #define BOX_TAG_BYTES   crypto_aead_xchacha20poly1305_ietf_ABYTES
-#define BOX_BYTES_MAX   KIB(4)
+#define BOX_BYTES_MAX   KIB(64)
+
+/* libsodium's BLAKE2b leaves its result and blocks with keys on the stack: so much is wiped after each derivation. */
+#define DERIVATION_STACK_BYTES KIB(2)
 
 _Static_assert(BOX_OVERHEAD_BYTES == BOX_NONCE_BYTES + BOX_TAG_BYTES, "a box is nonce, ciphertext, tag");
 _Static_assert(KEY_BYTES == crypto_aead_xchacha20poly1305_ietf_KEYBYTES, "every key may seal a box");
@@ -33,6 +37,28 @@ enum status keys_start_process(void)
 void key_make(struct key *key)
 {
     randombytes_buf(key->bytes, sizeof(key->bytes));
+}
+
+/* sodium_malloc() has tried to lock already, but does not tell. Unlocked keys could reach a swap device: worth a warning to
+ * the operator, once, and no reason not to serve. */
+void *guarded_take(size_t bytes)
+{
+    static atomic_flag is_told = ATOMIC_FLAG_INIT;
+    void *region = sodium_malloc(bytes);
+    if (region == NULL) {
+        return NULL;
+    }
+    if (sodium_mlock(region, bytes) != 0 && !atomic_flag_test_and_set(&is_told)) {
+        log_event(LOG_WARNING, "key_memory_unlocked", "bytes=%zu hint=%s", bytes,
+                  "raise the memlock limit, or keys may be swapped out");
+    }
+    sodium_memzero(region, bytes);
+    return region;
+}
+
+void guarded_release(void *region)
+{
+    sodium_free(region);
 }
 
 void wipe_memory(void *data, size_t bytes)
@@ -61,22 +87,14 @@ struct key_pool *key_pool_open(uint32_t count)
         return NULL;
     }
     *pool = (struct key_pool){.count = count, .free_count = count};
-    size_t region_bytes = count * sizeof(struct key);
     pool->taken = calloc(count, sizeof(bool));
-    pool->slots = sodium_malloc(region_bytes);
+    pool->slots = guarded_take(count * sizeof(struct key));
     if (pool->taken == NULL || pool->slots == NULL) {
         sodium_free(pool->slots);
         free(pool->taken);
         free(pool);
         return NULL;
     }
-    /* sodium_malloc() has tried to lock already, but does not tell. Unlocked keys could reach a swap device: worth a
-     * warning to the operator, and no reason not to serve. */
-    if (sodium_mlock(pool->slots, region_bytes) != 0) {
-        log_event(LOG_WARNING, "key_memory_unlocked", "bytes=%zu hint=%s", region_bytes,
-                  "raise the memlock limit, or keys may be swapped out");
-    }
-    sodium_memzero(pool->slots, region_bytes);
     for (uint32_t i = 0; i < count; i++) {
         pool->free_slots[i] = count - 1 - i; /* The first to be taken is slot 0. */
     }
@@ -149,6 +167,7 @@ static void derivation_end(struct derivation *derivation, uint8_t result[KEY_BYT
 {
     CHECK(crypto_generichash_final(&derivation->state, result, KEY_BYTES) == 0);
     wipe_memory(derivation, sizeof(*derivation));
+    sodium_stackzero(DERIVATION_STACK_BYTES);
 }
 
 void derive_identity(uint64_t tenant_id, uint64_t bucket_id, const struct version_id *version, const void *object_key,
@@ -201,6 +220,21 @@ void derive_named_key(const struct key *parent, const char *label, struct key *k
     derivation_begin(&derivation, parent, "TRLsub1");
     derivation_add(&derivation, label, strlen(label));
     derivation_end(&derivation, key->bytes);
+}
+
+void derive_child_key(const struct key *parent, unsigned side, struct key *child)
+{
+    CHECK(side <= 1);
+    CHECK(crypto_kdf_derive_from_key(child->bytes, KEY_BYTES, side, "TRLggm1", parent->bytes) == 0);
+    sodium_stackzero(DERIVATION_STACK_BYTES);
+}
+
+void key_commitment(const struct key *key, uint8_t commitment[COMMITMENT_BYTES])
+{
+    struct derivation derivation;
+    derivation_begin(&derivation, NULL, "TRLroot");
+    derivation_add(&derivation, key->bytes, KEY_BYTES);
+    derivation_end(&derivation, commitment);
 }
 
 /* ---- boxes ------------------------------------------------------------------------------------- */

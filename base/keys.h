@@ -38,7 +38,8 @@ struct object_identity {
  * STATUS_UNSUPPORTED: the library did not start. */
 MUST_USE enum status keys_start_process(void);
 
-/* A pool of `count` key slots in guarded memory, locked where the system lets us; a warning says when it is not.
+/* A pool of `count` key slots in guarded memory, locked where the system lets us; one warning per process says when it
+ * is not.
  * NULL: the memory could not be had. Closing wipes all. */
 MUST_USE struct key_pool *key_pool_open(uint32_t count);
 void key_pool_close(struct key_pool *pool);
@@ -53,6 +54,11 @@ uint32_t key_pool_in_use(const struct key_pool *pool);
  * whatever must be replayable takes its randomness from loop_random(). */
 void key_make(struct key *key);
 
+/* A region of guarded memory for secrets that are not single keys: guard pages around it, locked where the system lets
+ * us, left out of core dumps, zeroed. NULL: no memory. Freeing wipes; NULL is allowed. The start is aligned to nothing. */
+MUST_USE void *guarded_take(size_t bytes);
+void guarded_release(void *region);
+
 /* Overwrite `bytes` bytes in a way the compiler keeps. */
 void wipe_memory(void *data, size_t bytes);
 
@@ -65,7 +71,13 @@ void derive_meta_key(const struct key *object_key, struct key *meta_key);
 /* A key for some named purpose: BLAKE2b(key = parent, "TRLsub1" | label), for what stands outside the object chain. */
 void derive_named_key(const struct key *parent, const char *label, struct key *key);
 
-/* Seal a small secret (at most 4 KiB) under `key`: XChaCha20-Poly1305 (libsodium), random 24-byte nonce in front, tag
+/* A child in a binary tree of keys (GGM): libsodium's crypto_kdf, BLAKE2b with salt = `side` and personal = "TRLggm1". */
+void derive_child_key(const struct key *parent, unsigned side, struct key *child);
+/* What may be told of a key to recognise it: BLAKE2b(key = none, "TRLroot" | key), 32 bytes. Only of random keys. */
+#define COMMITMENT_BYTES 32
+void key_commitment(const struct key *key, uint8_t commitment[COMMITMENT_BYTES]);
+
+/* Seal a small secret (at most 64 KiB) under `key`: XChaCha20-Poly1305 (libsodium), random 24-byte nonce in front, tag
  * behind: bytes + BOX_OVERHEAD_BYTES. `context` is authenticated with it and must be given again to open.
  * The nonce is drawn at random for each sealing: 192 bits never repeat in practice. */
 #define BOX_OVERHEAD_BYTES (24 + 16)

@@ -20,6 +20,7 @@ _Static_assert(SEAL_CRC_OFFSET == SEAL_SEALED_CRC_OFFSET + AEAD_TRAILER_BYTES, "
 _Static_assert(UNIT_SEAL_BYTES == SEAL_CRC_OFFSET + 4, "the crc is the last field");
 
 #define SUITE_NUMBER_MAX SUITE_SM4_GCM
+#define VECTOR_BYTES_MAX 64
 
 struct sealer {
     struct aead *suites[SUITE_NUMBER_MAX + 1]; /* by suite number; NULL: not supported */
@@ -30,65 +31,111 @@ struct sealer {
 
 /* ---- the table of suites ----------------------------------------------------------------------- */
 
+/* A published vector: what a cipher must turn into what. */
+struct suite_vector {
+    uint8_t key[AEAD_KEY_BYTES];
+    uint8_t nonce[AEAD_NONCE_BYTES];
+    uint8_t associated[20];
+    size_t bytes;
+    uint8_t plain[VECTOR_BYTES_MAX];
+    uint8_t cipher[VECTOR_BYTES_MAX];
+    uint8_t tag[AEAD_TAG_BYTES];
+};
+
+/* Test case 16 of McGrew and Viega, "The Galois/Counter Mode of Operation". */
+static const struct suite_vector aes_256_gcm_vector = {
+    .key = {0xfe, 0xff, 0xe9, 0x92, 0x86, 0x65, 0x73, 0x1c, 0x6d, 0x6a, 0x8f, 0x94, 0x67, 0x30, 0x83, 0x08,
+            0xfe, 0xff, 0xe9, 0x92, 0x86, 0x65, 0x73, 0x1c, 0x6d, 0x6a, 0x8f, 0x94, 0x67, 0x30, 0x83, 0x08},
+    .nonce = {0xca, 0xfe, 0xba, 0xbe, 0xfa, 0xce, 0xdb, 0xad, 0xde, 0xca, 0xf8, 0x88},
+    .associated = {0xfe, 0xed, 0xfa, 0xce, 0xde, 0xad, 0xbe, 0xef, 0xfe, 0xed,
+                   0xfa, 0xce, 0xde, 0xad, 0xbe, 0xef, 0xab, 0xad, 0xda, 0xd2},
+    .bytes = 60,
+    .plain = {0xd9, 0x31, 0x32, 0x25, 0xf8, 0x84, 0x06, 0xe5, 0xa5, 0x59, 0x09, 0xc5, 0xaf, 0xf5, 0x26,
+              0x9a, 0x86, 0xa7, 0xa9, 0x53, 0x15, 0x34, 0xf7, 0xda, 0x2e, 0x4c, 0x30, 0x3d, 0x8a, 0x31,
+              0x8a, 0x72, 0x1c, 0x3c, 0x0c, 0x95, 0x95, 0x68, 0x09, 0x53, 0x2f, 0xcf, 0x0e, 0x24, 0x49,
+              0xa6, 0xb5, 0x25, 0xb1, 0x6a, 0xed, 0xf5, 0xaa, 0x0d, 0xe6, 0x57, 0xba, 0x63, 0x7b, 0x39},
+    .cipher = {0x52, 0x2d, 0xc1, 0xf0, 0x99, 0x56, 0x7d, 0x07, 0xf4, 0x7f, 0x37, 0xa3, 0x2a, 0x84, 0x42,
+               0x7d, 0x64, 0x3a, 0x8c, 0xdc, 0xbf, 0xe5, 0xc0, 0xc9, 0x75, 0x98, 0xa2, 0xbd, 0x25, 0x55,
+               0xd1, 0xaa, 0x8c, 0xb0, 0x8e, 0x48, 0x59, 0x0d, 0xbb, 0x3d, 0xa7, 0xb0, 0x8b, 0x10, 0x56,
+               0x82, 0x88, 0x38, 0xc5, 0xf6, 0x1e, 0x63, 0x93, 0xba, 0x7a, 0x0a, 0xbc, 0xc9, 0xf6, 0x62},
+    .tag = {0x76, 0xfc, 0x6e, 0xce, 0x0f, 0x4e, 0x17, 0x68, 0xcd, 0xdf, 0x88, 0x53, 0xbb, 0x2d, 0x55, 0x1b},
+};
+
+#ifdef TRILITH_SM4
+/* RFC 8998, appendix A.1. */
+static const struct suite_vector sm4_gcm_vector = {
+    .key = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10},
+    .nonce = {0x00, 0x00, 0x12, 0x34, 0x56, 0x78, 0x00, 0x00, 0x00, 0x00, 0xab, 0xcd},
+    .associated = {0xfe, 0xed, 0xfa, 0xce, 0xde, 0xad, 0xbe, 0xef, 0xfe, 0xed,
+                   0xfa, 0xce, 0xde, 0xad, 0xbe, 0xef, 0xab, 0xad, 0xda, 0xd2},
+    .bytes = 64,
+    .plain = {0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xbb, 0xbb, 0xbb, 0xbb, 0xbb, 0xbb, 0xbb, 0xbb,
+              0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xdd, 0xdd, 0xdd, 0xdd, 0xdd, 0xdd, 0xdd, 0xdd,
+              0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+              0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa},
+    .cipher = {0x17, 0xf3, 0x99, 0xf0, 0x8c, 0x67, 0xd5, 0xee, 0x19, 0xd0, 0xdc, 0x99, 0x69, 0xc4, 0xbb, 0x7d,
+               0x5f, 0xd4, 0x6f, 0xd3, 0x75, 0x64, 0x89, 0x06, 0x91, 0x57, 0xb2, 0x82, 0xbb, 0x20, 0x07, 0x35,
+               0xd8, 0x27, 0x10, 0xca, 0x5c, 0x22, 0xf0, 0xcc, 0xfa, 0x7c, 0xbf, 0x93, 0xd4, 0x96, 0xac, 0x15,
+               0xa5, 0x68, 0x34, 0xcb, 0xcf, 0x98, 0xc3, 0x97, 0xb4, 0x02, 0x4a, 0x26, 0x91, 0x23, 0x3b, 0x8d},
+    .tag = {0x83, 0xde, 0x35, 0x41, 0xe4, 0xc2, 0xb5, 0x81, 0x77, 0xe0, 0x65, 0xa9, 0xbf, 0x7b, 0x62, 0xec},
+};
+#endif
+
 /* One suite as one library implements it. The fastest of a suite comes first. */
 struct suite_row {
     enum suite suite;
-    const char *suite_name;
     const char *library;
     bool is_reference;
+    bool is_optional;
     struct aead *(*open)(void);
-    bool (*self_test)(struct aead *aead);
+    const struct suite_vector *vector;
 };
 
-static void make_associated(const struct chunk_binding *binding, uint8_t associated[ASSOCIATED_BYTES])
+static const struct suite_row suite_table[] = {
+    {SUITE_AES_256_GCM, "libgcrypt", false, false, aead_gcrypt_open, &aes_256_gcm_vector},
+    {SUITE_AES_256_GCM, "libsodium", true, false, aead_sodium_open, &aes_256_gcm_vector},
+#ifdef TRILITH_SM4
+    {SUITE_SM4_GCM, "libgcrypt", false, true, aead_gcrypt_sm4_open, &sm4_gcm_vector},
+#endif
+};
+
+static const char *const suite_names[] = {[SUITE_AES_256_GCM] = "aes-256-gcm", [SUITE_SM4_GCM] = "sm4-gcm"};
+
+const char *suite_name(enum suite suite)
 {
-    struct byte_writer writer = byte_writer_of(associated, ASSOCIATED_BYTES);
-    write_bytes(&writer, "TRLunit1", 8);
-    write_bytes(&writer, binding->identity.bytes, IDENTITY_BYTES);
-    write_bytes(&writer, binding->chunk.bytes, sizeof(binding->chunk.bytes));
-    write_u64(&writer, binding->chunk_index);
-    CHECK(writer.written == ASSOCIATED_UNIT_OFFSET);
-    write_u32(&writer, 0);
-    write_u8(&writer, (uint8_t)binding->suite);
-    write_u32(&writer, binding->chunk_bytes);
-    CHECK(!writer.failed && writer.left == 0);
+    bool is_known = (unsigned)suite < ARRAY_LENGTH(suite_names) && suite_names[suite] != NULL;
+    return is_known ? suite_names[suite] : "unknown";
 }
 
-/* Test case 16 of McGrew and Viega, "The Galois/Counter Mode of Operation": 60 bytes, cut as a unit is cut. Then the
- * way back, and a changed tag. */
-static bool aes_256_gcm_self_test(struct aead *aead)
+bool suite_from_name(const char *name, enum suite *suite)
 {
-    static const uint8_t key[32] = {0xfe, 0xff, 0xe9, 0x92, 0x86, 0x65, 0x73, 0x1c, 0x6d, 0x6a, 0x8f,
-                                    0x94, 0x67, 0x30, 0x83, 0x08, 0xfe, 0xff, 0xe9, 0x92, 0x86, 0x65,
-                                    0x73, 0x1c, 0x6d, 0x6a, 0x8f, 0x94, 0x67, 0x30, 0x83, 0x08};
-    static const uint8_t associated[20] = {0xfe, 0xed, 0xfa, 0xce, 0xde, 0xad, 0xbe, 0xef, 0xfe, 0xed,
-                                           0xfa, 0xce, 0xde, 0xad, 0xbe, 0xef, 0xab, 0xad, 0xda, 0xd2};
-    static const uint8_t plain[60] = {0xd9, 0x31, 0x32, 0x25, 0xf8, 0x84, 0x06, 0xe5, 0xa5, 0x59, 0x09, 0xc5,
-                                      0xaf, 0xf5, 0x26, 0x9a, 0x86, 0xa7, 0xa9, 0x53, 0x15, 0x34, 0xf7, 0xda,
-                                      0x2e, 0x4c, 0x30, 0x3d, 0x8a, 0x31, 0x8a, 0x72, 0x1c, 0x3c, 0x0c, 0x95,
-                                      0x95, 0x68, 0x09, 0x53, 0x2f, 0xcf, 0x0e, 0x24, 0x49, 0xa6, 0xb5, 0x25,
-                                      0xb1, 0x6a, 0xed, 0xf5, 0xaa, 0x0d, 0xe6, 0x57, 0xba, 0x63, 0x7b, 0x39};
-    static const uint8_t cipher[60] = {0x52, 0x2d, 0xc1, 0xf0, 0x99, 0x56, 0x7d, 0x07, 0xf4, 0x7f, 0x37, 0xa3,
-                                       0x2a, 0x84, 0x42, 0x7d, 0x64, 0x3a, 0x8c, 0xdc, 0xbf, 0xe5, 0xc0, 0xc9,
-                                       0x75, 0x98, 0xa2, 0xbd, 0x25, 0x55, 0xd1, 0xaa, 0x8c, 0xb0, 0x8e, 0x48,
-                                       0x59, 0x0d, 0xbb, 0x3d, 0xa7, 0xb0, 0x8b, 0x10, 0x56, 0x82, 0x88, 0x38,
-                                       0xc5, 0xf6, 0x1e, 0x63, 0x93, 0xba, 0x7a, 0x0a, 0xbc, 0xc9, 0xf6, 0x62};
-    static const uint8_t expected_tag[16] = {0x76, 0xfc, 0x6e, 0xce, 0x0f, 0x4e, 0x17, 0x68,
-                                             0xcd, 0xdf, 0x88, 0x53, 0xbb, 0x2d, 0x55, 0x1b};
-    uint8_t data[60];
+    for (unsigned i = 0; i < ARRAY_LENGTH(suite_names); i++) {
+        if (suite_names[i] != NULL && strcmp(name, suite_names[i]) == 0) {
+            *suite = (enum suite)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The vector, cut as a unit is cut; then the way back, and a changed tag. */
+static bool self_test_passes(struct aead *aead, const struct suite_vector *vector)
+{
+    uint8_t data[VECTOR_BYTES_MAX];
     uint8_t tag[AEAD_TAG_BYTES];
-    struct aead_message message = {.nonce = {0xca, 0xfe, 0xba, 0xbe, 0xfa, 0xce, 0xdb, 0xad, 0xde, 0xca, 0xf8, 0x88},
-                                   .associated = associated,
-                                   .associated_bytes = sizeof(associated),
+    size_t data_bytes = vector->bytes - AEAD_TRAILER_BYTES;
+    struct aead_message message = {.associated = vector->associated,
+                                   .associated_bytes = sizeof(vector->associated),
                                    .data = data,
-                                   .data_bytes = sizeof(data) - AEAD_TRAILER_BYTES,
-                                   .trailer = data + sizeof(data) - AEAD_TRAILER_BYTES,
+                                   .data_bytes = data_bytes,
+                                   .trailer = data + data_bytes,
                                    .tag = tag};
-    aead->ops->set_key(aead, key);
-    memcpy(data, plain, sizeof(data));
+    memcpy(message.nonce, vector->nonce, sizeof(message.nonce));
+    aead->ops->set_key(aead, vector->key);
+    memcpy(data, vector->plain, vector->bytes);
     aead->ops->seal(aead, &message);
-    bool passed = memcmp(data, cipher, sizeof(data)) == 0 && memcmp(tag, expected_tag, sizeof(tag)) == 0;
-    passed = passed && aead->ops->open(aead, &message) && memcmp(data, plain, sizeof(data)) == 0;
+    bool passed = memcmp(data, vector->cipher, vector->bytes) == 0 && memcmp(tag, vector->tag, sizeof(tag)) == 0;
+    passed = passed && aead->ops->open(aead, &message) && memcmp(data, vector->plain, vector->bytes) == 0;
     aead->ops->seal(aead, &message);
     tag[0] ^= 1;
     passed = passed && !aead->ops->open(aead, &message);
@@ -96,22 +143,19 @@ static bool aes_256_gcm_self_test(struct aead *aead)
     return passed;
 }
 
-static const struct suite_row suite_table[] = {
-    {SUITE_AES_256_GCM, "aes-256-gcm", "libgcrypt", false, aead_gcrypt_open, aes_256_gcm_self_test},
-    {SUITE_AES_256_GCM, "aes-256-gcm", "libsodium", true, aead_sodium_open, aes_256_gcm_self_test},
-};
-
-/* Open one row and test it, or log why not and return NULL. */
+/* Open one row and test it, or say why not and return NULL. */
 static struct aead *suite_row_open(const struct suite_row *row)
 {
     struct aead *aead = row->open();
     if (aead == NULL) {
-        log_event(LOG_WARNING, "cipher_unavailable", "suite=%s library=%s reason=%s", row->suite_name, row->library,
-                  "no AES instructions or no memory");
+        if (!row->is_optional) {
+            log_event(LOG_WARNING, "cipher_unavailable", "suite=%s library=%s reason=%s", suite_name(row->suite),
+                      row->library, "no AES instructions, FIPS mode, or no memory");
+        }
         return NULL;
     }
-    if (!row->self_test(aead)) {
-        log_event(LOG_ERROR, "cipher_self_test_failed", "suite=%s library=%s", row->suite_name, row->library);
+    if (!self_test_passes(aead, row->vector)) {
+        log_event(LOG_ERROR, "cipher_self_test_failed", "suite=%s library=%s", suite_name(row->suite), row->library);
         aead->ops->close(aead);
         return NULL;
     }
@@ -133,9 +177,12 @@ struct sealer *sealer_open(enum sealer_implementation which)
         }
     }
     if (sealer->suites[SUITE_AES_256_GCM] == NULL) {
-        log_event(LOG_ERROR, "sealer_not_opened", "missing=%s", "aes-256-gcm");
+        log_event(LOG_ERROR, "sealer_not_opened", "missing=%s", suite_name(SUITE_AES_256_GCM));
         sealer_close(sealer);
         return NULL;
+    }
+    if (which == SEALER_FASTEST && sealer->suites[SUITE_SM4_GCM] == NULL) {
+        log_event(LOG_INFO, "suite_missing", "suite=%s", suite_name(SUITE_SM4_GCM));
     }
     return sealer;
 }
@@ -153,6 +200,20 @@ void sealer_close(struct sealer *sealer)
 bool suite_is_supported(const struct sealer *sealer, enum suite suite)
 {
     return (unsigned)suite <= SUITE_NUMBER_MAX && sealer->suites[suite] != NULL;
+}
+
+static void make_associated(const struct chunk_binding *binding, uint8_t associated[ASSOCIATED_BYTES])
+{
+    struct byte_writer writer = byte_writer_of(associated, ASSOCIATED_BYTES);
+    write_bytes(&writer, "TRLunit1", 8);
+    write_bytes(&writer, binding->identity.bytes, IDENTITY_BYTES);
+    write_bytes(&writer, binding->chunk.bytes, sizeof(binding->chunk.bytes));
+    write_u64(&writer, binding->chunk_index);
+    CHECK(writer.written == ASSOCIATED_UNIT_OFFSET);
+    write_u32(&writer, 0);
+    write_u8(&writer, (uint8_t)binding->suite);
+    write_u32(&writer, binding->chunk_bytes);
+    CHECK(!writer.failed && writer.left == 0);
 }
 
 void sealer_begin(struct sealer *sealer, const struct key *chunk_key, const struct chunk_binding *binding)

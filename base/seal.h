@@ -16,8 +16,16 @@
  * Associated data: "TRLunit1" | identity[32] | chunk_id[16] | chunk index u64le | unit u32le | suite u8 | chunk bytes
  * u32le. A unit that is stale, misdirected or someone else's never opens.
  *
- * Implementations: AES-256-GCM from libgcrypt (fast) and from libsodium (reference and fallback); tests hold them
- * against each other byte for byte. SM4-GCM will be a second row in the table.
+ * Suites: every one takes K_chunk, 32 bytes, and uses it as follows.
+ *
+ *   1  aes-256-gcm  all 32 bytes are the key (NIST SP 800-38D)
+ *   2  sm4-gcm      the first 16 bytes are the key, which is all that SM4 takes; the others are not used (RFC 8998)
+ *
+ * A K_chunk is used with one suite only, as a chunk is sealed once; and as the suite is in the associated data, a unit
+ * of one suite does not open as the other.
+ * Implementations: both suites from libgcrypt (fast), AES-256-GCM also from libsodium (reference and fallback); tests
+ * hold those two against each other byte for byte, and both suites against vectors that stand in tests/vectors.
+ * AES-256-GCM is always there. SM4-GCM may be missing: from the build (TRILITH_SM4=OFF) or from the library.
  * Threads    One sealer per thread. */
 #ifndef TRILITH_BASE_SEAL_H
 #define TRILITH_BASE_SEAL_H
@@ -42,16 +50,22 @@ struct chunk_binding {
     enum suite suite;
 };
 
+/* SEALER_REFERENCE has AES-256-GCM only. */
 enum sealer_implementation { SEALER_FASTEST, SEALER_REFERENCE };
 
-/* Run each suite's self-test and open its handles. NULL: a self-test failed or the CPU lacks AES instructions;
- * the reason is logged. */
+/* "aes-256-gcm" or "sm4-gcm"; "unknown" for a number outside the enum. */
+const char *suite_name(enum suite suite);
+/* False for any other word; a name is known also when this build has no such suite. */
+bool suite_from_name(const char *name, enum suite *suite);
+
+/* Open each suite's cipher and run its self-test against a published vector. NULL: no AES-256-GCM passed, as when the CPU
+ * lacks AES instructions; the reason is logged. Without SM4-GCM a sealer works: an info event says that it is missing. */
 MUST_USE struct sealer *sealer_open(enum sealer_implementation which);
 void sealer_close(struct sealer *sealer);
 bool suite_is_supported(const struct sealer *sealer, enum suite suite);
 
-/* Set the key for the chunk that the next calls are about. The sealer keeps only the expanded key; sealer_forget()
- * wipes it. */
+/* Set the key for the chunk that the next calls are about; its suite must be supported. The sealer keeps only the expanded
+ * key; sealer_forget() wipes it. */
 void sealer_begin(struct sealer *sealer, const struct key *chunk_key, const struct chunk_binding *binding);
 void sealer_forget(struct sealer *sealer);
 

@@ -24,6 +24,8 @@ static const char *const names[STATUS_COUNT] = {
     [STATUS_FENCED] = "fenced",
     [STATUS_NOT_EMPTY] = "not_empty",
     [STATUS_CLOSED] = "closed",
+    [STATUS_KEY_REVOKED] = "key_revoked",
+    [STATUS_KEY_AWAY] = "key_away",
 };
 
 const char *status_name(enum status status)

@@ -27,6 +27,8 @@ enum status {
     STATUS_FENCED = 16,      /* the disk failed before and is read-only now */
     STATUS_NOT_EMPTY = 17,   /* it still holds something */
     STATUS_CLOSED = 18,      /* the stream's other side has closed it */
+    STATUS_KEY_REVOKED = 19, /* the tenant's keys are switched off, until they are enabled again */
+    STATUS_KEY_AWAY = 20,    /* what holds the tenant's master key can't be reached now */
     STATUS_COUNT
 };
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CALL_TIMEOUT_NS   (10 * NS_PER_S)
+#define CALL_TIMEOUT_MS   10000
 #define NODE_CLIENTS_MAX  256
 #define CLOSING_TURNS_MAX 16
 #define CLOSING_TURN_NS   NS_PER_MS
@@ -105,10 +105,10 @@ static void call_done(struct rpc_call *call)
 }
 
 static enum status call_and_wait(struct admin *admin, struct rpc_client *client, uint16_t type,
-                                 const ProtobufCMessage *request, ProtobufCMessage **reply)
+                                 const ProtobufCMessage *request, uint64_t within_ms, ProtobufCMessage **reply)
 {
     struct waited_call waited = {.call = {.type = type, .done = call_done}};
-    waited.call.deadline_ns = loop_now_ns(admin->loop) + CALL_TIMEOUT_NS;
+    waited.call.deadline_ns = loop_now_ns(admin->loop) + within_ms * NS_PER_MS;
     rpc_call_start(client, &waited.call, request);
     while (!waited.finished) {
         uring_loop_turn(admin->uring, waited.call.deadline_ns);
@@ -125,7 +125,13 @@ static enum status call_and_wait(struct admin *admin, struct rpc_client *client,
 
 enum status admin_call(struct admin *admin, uint16_t type, const ProtobufCMessage *request, ProtobufCMessage **reply)
 {
-    return call_and_wait(admin, admin->meta, type, request, reply);
+    return call_and_wait(admin, admin->meta, type, request, CALL_TIMEOUT_MS, reply);
+}
+
+enum status admin_call_within(struct admin *admin, uint16_t type, const ProtobufCMessage *request, uint64_t within_ms,
+                              ProtobufCMessage **reply)
+{
+    return call_and_wait(admin, admin->meta, type, request, within_ms, reply);
 }
 
 /* The client for `address`, opened when it is new. NULL: too many nodes, or no memory. */
@@ -155,7 +161,7 @@ enum status admin_call_node(struct admin *admin, const char *address, uint16_t t
     if (client == NULL) {
         return STATUS_BUSY;
     }
-    return call_and_wait(admin, client, type, request, reply);
+    return call_and_wait(admin, client, type, request, CALL_TIMEOUT_MS, reply);
 }
 
 void admin_reply_free(ProtobufCMessage *reply)
@@ -200,6 +206,10 @@ int admin_failed(const struct admin *admin, enum status status, const char *what
                             what);
     case STATUS_DENIED:
         return command_fail("%s: the metadata service does not permit it", what);
+    case STATUS_KEY_REVOKED:
+        return command_fail("%s: its keys are switched off; `trilith key enable` switches them on again", what);
+    case STATUS_KEY_AWAY:
+        return command_fail("%s: what holds the master keys can't be reached; `trilith status` says why", what);
     case STATUS_OK:
     case STATUS_CORRUPT:
     case STATUS_GONE:

@@ -21,6 +21,9 @@ void admin_close(struct admin *admin);
 /* Ask the metadata service. On STATUS_OK `*reply` is the reply message of `type`, to be freed with admin_reply_free(). */
 MUST_USE enum status admin_call(struct admin *admin, uint16_t type, const ProtobufCMessage *request,
                                 ProtobufCMessage **reply);
+/* The same for what may take longer than ten seconds: `within_ms`. */
+MUST_USE enum status admin_call_within(struct admin *admin, uint16_t type, const ProtobufCMessage *request,
+                                       uint64_t within_ms, ProtobufCMessage **reply);
 /* Ask the node at `address`, which a reply of the metadata service gave. */
 MUST_USE enum status admin_call_node(struct admin *admin, const char *address, uint16_t type,
                                      const ProtobufCMessage *request, ProtobufCMessage **reply);

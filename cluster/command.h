@@ -89,5 +89,12 @@ int command_disk_inspect(struct command *command);
 int command_erase_list(struct command *command);
 int command_erase_show(struct command *command);
 int command_erase_wait(struct command *command);
+int command_erase_now(struct command *command);
+int command_key_show(struct command *command);
+int command_key_rotate(struct command *command);
+int command_key_import(struct command *command);
+int command_key_transport(struct command *command);
+int command_key_revoke(struct command *command);
+int command_key_enable(struct command *command);
 
 #endif

@@ -5,11 +5,23 @@
 #include "cluster/progress.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #define ERASURES_PER_PAGE      1000
 #define WAIT_TIMEOUT_S_DEFAULT 3600
 #define WAIT_TIMEOUT_S_MAX     (365u * 24 * 3600)
 #define POLL_MS                100
+#define NOW_TIMEOUT_S_DEFAULT  600
+
+/* What became of the keys. Chunks that were given up or found were sealed under a leaf that no version names: it is punctured
+ * at the latest when its lease runs out (meta.leaf_lease). */
+static const char *keys_word(const Trilith__Erasure *erasure)
+{
+    if (erasure->key_destroyed) {
+        return "destroyed";
+    }
+    return strcmp(erasure->reason, "abort") == 0 || strcmp(erasure->reason, "orphan") == 0 ? "lapsing" : "punctured";
+}
 
 static json_t *erasure_json(const Trilith__Erasure *erasure)
 {
@@ -18,26 +30,28 @@ static json_t *erasure_json(const Trilith__Erasure *erasure)
         json_array_append_new(disks, json_integer(erasure->open_disks[i]));
     }
     /* No certificate is issued yet: it is null for every erasure. */
-    return json_pack("{s:I, s:s, s:n, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "id", (json_int_t)erasure->id, "state",
-                     erasure->closed_ms == 0 ? "open" : "closed", "certificate", "reason", erasure->reason, "requested",
-                     output_json_time(erasure->requested_ms), "closed", output_json_time(erasure->closed_ms), "chunks",
-                     (json_int_t)erasure->chunks, "copies", (json_int_t)erasure->wipes_total, "copies_done",
-                     (json_int_t)erasure->wipes_done, "open_disks", disks);
+    return json_pack("{s:I, s:s, s:n, s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:s, s:I, s:o}", "id", (json_int_t)erasure->id,
+                     "state", erasure->closed_ms == 0 ? "open" : "closed", "certificate", "reason", erasure->reason,
+                     "requested", output_json_time(erasure->requested_ms), "closed",
+                     output_json_time(erasure->closed_ms), "chunks", (json_int_t)erasure->chunks, "copies",
+                     (json_int_t)erasure->wipes_total, "copies_done", (json_int_t)erasure->wipes_done, "open_disks",
+                     disks, "keys", keys_word(erasure), "key_epoch", (json_int_t)erasure->key_epoch, "keys_destroyed",
+                     output_json_time(erasure->key_destroyed_ms));
 }
 
 static void print_erasure_title(void)
 {
-    printf("%-10s %-8s %-10s %8s %16s  %-24s  %s\n", "ERASURE", "STATE", "REASON", "CHUNKS", "COPIES DONE", "REQUESTED",
-           "OPEN DISKS");
+    printf("%-10s %-8s %-10s %8s %16s  %-10s %-24s  %s\n", "ERASURE", "STATE", "REASON", "CHUNKS", "COPIES DONE",
+           "KEYS", "REQUESTED", "OPEN DISKS");
 }
 
 static void print_erasure(const Trilith__Erasure *erasure)
 {
     char requested[OUTPUT_TIME_BYTES];
     output_time(erasure->requested_ms, requested);
-    printf("%-10" PRIu64 " %-8s %-10s %8" PRIu32 " %7" PRIu32 " of %5" PRIu32 "  %-24s ", erasure->id,
+    printf("%-10" PRIu64 " %-8s %-10s %8" PRIu32 " %7" PRIu32 " of %5" PRIu32 "  %-10s %-24s ", erasure->id,
            erasure->closed_ms == 0 ? "open" : "closed", erasure->reason, erasure->chunks, erasure->wipes_done,
-           erasure->wipes_total, requested);
+           erasure->wipes_total, keys_word(erasure), requested);
     for (size_t i = 0; i < erasure->n_open_disks; i++) {
         printf(" %" PRIu32, erasure->open_disks[i]);
     }
@@ -199,12 +213,44 @@ int command_erase_wait(struct command *command)
         result = print_one(command, ((const Trilith__ErasureReply *)message)->erasure);
     } else if (status == STATUS_BUSY) {
         const Trilith__Erasure *erasure = ((const Trilith__ErasureReply *)message)->erasure;
-        result =
-            command_fail("erasure %" PRIu64 " is still open after %" PRIu64 " s: %" PRIu32 " of %" PRIu32
-                         " copies are accounted for; `trilith erase show %" PRIu64 "` names the disks that are not",
-                         id, timeout_s, erasure->wipes_done, erasure->wipes_total, id);
+        result = command_fail(
+            "erasure %" PRIu64 " is still open after %" PRIu64 " s: %" PRIu32 " of %" PRIu32
+            " copies are accounted for%s; `trilith erase show %" PRIu64 "` names the disks that are not",
+            id, timeout_s, erasure->wipes_done, erasure->wipes_total,
+            erasure->key_destroyed ? "" : ", and its keys go when the epoch is closed (`trilith erase now`)", id);
     } else {
         result = erasure_failed(admin, status, id);
+    }
+    admin_reply_free(message);
+    admin_close(admin);
+    return result;
+}
+
+int command_erase_now(struct command *command)
+{
+    uint64_t timeout_s = NOW_TIMEOUT_S_DEFAULT;
+    const char *timeout = command_option(command, "--timeout");
+    if (timeout != NULL && (!command_number(timeout, WAIT_TIMEOUT_S_MAX, &timeout_s) || timeout_s == 0)) {
+        return command_usage(command, "\"%s\" is not a number of seconds", timeout);
+    }
+    struct admin *admin = admin_open(command);
+    if (admin == NULL) {
+        return COMMAND_USAGE;
+    }
+    ProtobufCMessage *message = NULL;
+    enum status status = admin_call_within(admin, TRILITH__MESSAGE_TYPE__EPOCH_CLOSE, NULL, timeout_s * 1000, &message);
+    const Trilith__EpochCloseReply *reply = (const Trilith__EpochCloseReply *)message;
+    int result;
+    if (status != STATUS_OK) {
+        result = admin_failed(admin, status, "the close of the epoch");
+    } else if (command->json) {
+        result =
+            output_json(json_pack("{s:I, s:I, s:I}", "epoch", (json_int_t)reply->epoch, "leaves_erased",
+                                  (json_int_t)reply->leaves_erased, "duration_ms", (json_int_t)reply->duration_ms));
+    } else {
+        printf("epoch %" PRIu64 " is closed and its root destroyed: %" PRIu64 " keys went with it (%" PRIu64 " ms)\n",
+               reply->epoch, reply->leaves_erased, reply->duration_ms);
+        result = output_finish();
     }
     admin_reply_free(message);
     admin_close(admin);

@@ -84,6 +84,28 @@ static Trilith__ClusterStatusReply *fetch_status(struct command *command, int *r
 
 /* ---- status ------------------------------------------------------------------------------------ */
 
+static json_t *kms_json(const Trilith__KmsStatus *kms)
+{
+    if (kms == NULL) {
+        return json_null();
+    }
+    return json_pack("{s:s, s:b, s:o, s:s}", "provider", kms->provider, "available", kms->available ? 1 : 0, "since",
+                     output_json_time(kms->since_ms), "message", kms->message);
+}
+
+static json_t *vault_json(const Trilith__VaultStatus *vault)
+{
+    if (vault == NULL) {
+        return json_null();
+    }
+    return json_pack("{s:I, s:o, s:b, s:s, s:I, s:I, s:I, s:b, s:I, s:I}", "epoch", (json_int_t)vault->epoch, "since",
+                     output_json_time(vault->epoch_ms), "closing", vault->closing ? 1 : 0, "slot", vault->slot,
+                     "leaves_live", (json_int_t)vault->leaves_live, "leaves_punctured",
+                     (json_int_t)vault->leaves_punctured, "leaves_erased", (json_int_t)vault->leaves_erased, "balanced",
+                     vault->balanced ? 1 : 0, "close_ms", (json_int_t)vault->close_ms, "close_bytes",
+                     (json_int_t)vault->close_bytes);
+}
+
 static json_t *status_json(const Trilith__ClusterStatusReply *reply)
 {
     json_t *nodes = json_array();
@@ -91,13 +113,14 @@ static json_t *status_json(const Trilith__ClusterStatusReply *reply)
         json_array_append_new(nodes, node_json(reply->nodes[i]));
     }
     /* Nothing repairs PGs yet, so none is ever recovering. */
-    return json_pack("{s:b, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:{s:I}, s:I, s:I, s:I, s:I, s:s}", "healthy",
+    return json_pack("{s:b, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:{s:I}, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "healthy",
                      reply->healthy ? 1 : 0, "nodes", nodes, "pgs", "total", (json_int_t)reply->pgs_total, "clean",
                      (json_int_t)reply->pgs_clean, "degraded", (json_int_t)reply->pgs_degraded, "unavailable",
                      (json_int_t)reply->pgs_unavailable, "recovering", (json_int_t)0, "erasures", "open",
                      (json_int_t)reply->erasures_open, "objects", (json_int_t)reply->objects, "object_bytes",
                      (json_int_t)reply->object_bytes, "journal_index", (json_int_t)reply->journal_index, "map_epoch",
-                     (json_int_t)reply->map_epoch, "version", reply->version);
+                     (json_int_t)reply->map_epoch, "version", reply->version, "kms", kms_json(reply->kms), "vault",
+                     vault_json(reply->vault));
 }
 
 static void print_node_title(void)
@@ -141,6 +164,28 @@ static void print_disks(const Trilith__ClusterStatusReply *reply)
     }
 }
 
+static void print_keys(const Trilith__ClusterStatusReply *reply)
+{
+    const Trilith__VaultStatus *vault = reply->vault;
+    const Trilith__KmsStatus *kms = reply->kms;
+    if (vault != NULL) {
+        char since[OUTPUT_TIME_BYTES];
+        output_time(vault->epoch_ms, since);
+        printf("vault     epoch %" PRIu64 " since %s%s: %" PRIu64 " keys live, %" PRIu64
+               " given up and destroyed with this epoch, %" PRIu64 " destroyed before%s\n",
+               vault->epoch, since, vault->closing ? ", closing" : "", vault->leaves_live, vault->leaves_punctured,
+               vault->leaves_erased,
+               vault->balanced ? "" : "; THE SUMS DO NOT AGREE: no erasure is claimed until they do");
+    }
+    if (kms != NULL && kms->available) {
+        printf("kms       %s, available\n", kms->provider);
+    } else if (kms != NULL) {
+        char since[OUTPUT_TIME_BYTES];
+        output_time(kms->since_ms, since);
+        printf("kms       %s, AWAY since %s: %s\n", kms->provider, since, kms->message);
+    }
+}
+
 static void print_status(const Trilith__ClusterStatusReply *reply)
 {
     unsigned up = 0;
@@ -154,7 +199,9 @@ static void print_status(const Trilith__ClusterStatusReply *reply)
     printf("groups    %" PRIu32 ": %" PRIu32 " clean, %" PRIu32 " degraded, %" PRIu32 " unavailable\n",
            reply->pgs_total, reply->pgs_clean, reply->pgs_degraded, reply->pgs_unavailable);
     printf("objects   %" PRIu64 ", %s, each stored three times\n", reply->objects, size);
-    printf("erasures  %" PRIu64 " open\n\n", reply->erasures_open);
+    printf("erasures  %" PRIu64 " open\n", reply->erasures_open);
+    print_keys(reply);
+    printf("\n");
     print_node_title();
     for (size_t i = 0; i < reply->n_nodes; i++) {
         print_node(reply->nodes[i]);

@@ -1,5 +1,6 @@
 /* command_tenant.c - tenants, their buckets and their access keys, through the metadata service. */
 #include "base/keys.h"
+#include "base/seal.h"
 #include "cluster/admin.h"
 #include "cluster/client_config.h"
 #include "cluster/command.h"
@@ -134,20 +135,22 @@ int command_tenant_show(struct command *command)
 
 static json_t *bucket_json(const Trilith__Bucket *bucket)
 {
-    return json_pack("{s:s, s:I, s:o, s:b}", "name", bucket->name, "id", (json_int_t)bucket->id, "created",
-                     output_json_time(bucket->created_ms), "degraded_writes", bucket->degraded_writes ? 1 : 0);
+    return json_pack("{s:s, s:I, s:o, s:b, s:s}", "name", bucket->name, "id", (json_int_t)bucket->id, "created",
+                     output_json_time(bucket->created_ms), "degraded_writes", bucket->degraded_writes ? 1 : 0, "suite",
+                     suite_name((enum suite)bucket->suite));
 }
 
 static void print_bucket(const Trilith__Bucket *bucket)
 {
     char created[OUTPUT_TIME_BYTES];
     output_time(bucket->created_ms, created);
-    printf("%-40s %-16s %s\n", bucket->name, bucket->degraded_writes ? "two copies" : "refused", created);
+    printf("%-40s %-12s %-16s %s\n", bucket->name, suite_name((enum suite)bucket->suite),
+           bucket->degraded_writes ? "two copies" : "refused", created);
 }
 
 static void print_bucket_title(void)
 {
-    printf("%-40s %-16s %s\n", "BUCKET", "WHEN DEGRADED", "CREATED");
+    printf("%-40s %-12s %-16s %s\n", "BUCKET", "SUITE", "WHEN DEGRADED", "CREATED");
 }
 
 /* A bucket verb's common beginning: the connection and the tenant's number. NULL: the user has been told; `*result` is
@@ -204,6 +207,12 @@ int command_bucket_create(struct command *command)
 {
     Trilith__BucketCreateRequest request;
     trilith__bucket_create_request__init(&request);
+    const char *suite_text = command_option(command, "--suite");
+    enum suite suite = SUITE_AES_256_GCM;
+    if (suite_text != NULL && !suite_from_name(suite_text, &suite)) {
+        return command_usage(command, "there is no suite \"%s\": aes-256-gcm and sm4-gcm are", suite_text);
+    }
+    request.suite = (uint32_t)suite;
     int result = 0;
     struct admin *admin = open_for_tenant(command, &request.tenant_id, &result);
     if (admin == NULL) {

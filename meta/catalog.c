@@ -4,8 +4,10 @@
 #include "meta/catalog_row.h"
 #include "meta/erasure.h"
 #include "meta/leaves.h"
+#include "meta/tenants.h"
 
 #include "base/bytes.h"
+#include "base/seal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,23 +33,14 @@ bool bucket_name_is_valid(const char *name)
     return is_letter_or_digit(name[0]) && is_letter_or_digit(name[length - 1]);
 }
 
-/* A row that another row promises is missing: the tables are damaged. */
-static enum status row_missing(struct tables *tables, enum status status)
-{
-    if (tables->failed == STATUS_OK) {
-        tables->failed = STATUS_CORRUPT;
-    }
-    return status == STATUS_NOT_FOUND ? STATUS_CORRUPT : status;
-}
-
 static enum status bucket_get(struct tables *tables, uint64_t bucket_id, Trilith__BucketRecord **bucket)
 {
     return tables_get(tables, key_bucket(bucket_id), &trilith__bucket_record__descriptor, bucket);
 }
 
-static enum status tenant_get(struct tables *tables, uint64_t tenant_id, Trilith__TenantRecord **tenant)
+static bool suite_is_valid(uint32_t suite)
 {
-    return tables_get(tables, key_tenant(tenant_id), &trilith__tenant_record__descriptor, tenant);
+    return suite == SUITE_AES_256_GCM || suite == SUITE_SM4_GCM;
 }
 
 /* ---- buckets ----------------------------------------------------------------------------------- */
@@ -63,17 +56,18 @@ enum status catalog_bucket(struct tables *tables, uint64_t tenant_id, const char
         return status;
     }
     status = bucket_get(tables, bucket_id, bucket);
-    return status == STATUS_OK ? STATUS_OK : row_missing(tables, status);
+    return status == STATUS_OK ? STATUS_OK : tables_missing(tables, status);
 }
 
 enum status catalog_bucket_create(struct change *change, const Trilith__BucketCreateRequest *command)
 {
     struct tables *tables = change->tables;
-    if (!bucket_name_is_valid(command->name)) {
+    uint32_t suite = command->suite == 0 ? SUITE_AES_256_GCM : command->suite;
+    if (!bucket_name_is_valid(command->name) || !suite_is_valid(suite)) {
         return STATUS_INVALID;
     }
     Trilith__TenantRecord *tenant = NULL;
-    enum status status = tenant_get(tables, command->tenant_id, &tenant);
+    enum status status = tenant_by_id(tables, command->tenant_id, &tenant);
     if (status != STATUS_OK) {
         return status;
     }
@@ -88,6 +82,7 @@ enum status catalog_bucket_create(struct change *change, const Trilith__BucketCr
     bucket.name = command->name;
     bucket.created_ms = change->time_ms;
     bucket.degraded_writes = command->degraded_writes;
+    bucket.suite = suite;
     tenant->buckets++;
     tables_put(tables, key_bucket(bucket.id), &bucket);
     tables_put_number(tables, key_bucket_name(tenant->id, bucket.name), bucket.id);
@@ -108,15 +103,15 @@ enum status catalog_bucket_delete(struct change *change, const Trilith__BucketDe
     if (bucket->objects > 0) {
         return STATUS_NOT_EMPTY;
     }
-    status = tenant_get(tables, bucket->tenant_id, &tenant);
+    status = tenant_by_id(tables, bucket->tenant_id, &tenant);
     if (status != STATUS_OK) {
-        return row_missing(tables, status);
+        return tables_missing(tables, status);
     }
     tenant->buckets--;
     tables_put(tables, key_tenant(tenant->id), tenant);
     tables_delete(tables, key_bucket(bucket->id));
     tables_delete(tables, key_bucket_name(tenant->id, bucket->name));
-    return STATUS_OK;
+    return leaves_drop(change, tenant->id, bucket->id);
 }
 
 enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeaves *command)
@@ -132,7 +127,7 @@ enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeav
     if (bucket->tenant_id != command->tenant_id) {
         return STATUS_NOT_FOUND;
     }
-    status = leaves_lease(change, bucket, command);
+    status = leaves_lease(change, bucket->tenant_id, bucket->id, &bucket->open_page, command);
     if (status == STATUS_OK) {
         tables_put(change->tables, key_bucket(bucket->id), bucket);
     }
@@ -154,7 +149,7 @@ bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command)
     if (object == NULL || command->key.len < 1 || command->key.len > OBJECT_KEY_BYTES_MAX ||
         object->version_id.len != 16 || object->n_chunks > OBJECT_CHUNKS_MAX ||
         strlen(object->etag) > OBJECT_ETAG_BYTES_MAX || object->sealed_meta.len > OBJECT_META_SEALED_MAX ||
-        object->suite == 0 || object->suite > UINT8_MAX || object->base.n_unknown_fields != 0) {
+        !suite_is_valid(object->suite) || object->base.n_unknown_fields != 0) {
         return false;
     }
     uint64_t bytes = 0;
@@ -180,8 +175,7 @@ static enum status chunks_are_distinct(struct tables *tables, const Trilith__Obj
 {
     Trilith__ChunkRef **sorted = scratch_take(&tables->scratch, (object->n_chunks + 1) * sizeof(Trilith__ChunkRef *));
     if (sorted == NULL) {
-        tables->failed = STATUS_TOO_LARGE;
-        return STATUS_TOO_LARGE;
+        return tables_fail(tables, STATUS_TOO_LARGE);
     }
     for (size_t i = 0; i < object->n_chunks; i++) {
         sorted[i] = object->chunks[i];
@@ -222,8 +216,7 @@ static enum status object_put(struct tables *tables, uint64_t bucket_id, Protobu
     uint8_t *row = scratch_take(&tables->scratch, capacity);
     CHECK(capacity <= TABLE_VALUE_BYTES_MAX + MODIFIED_BYTES_MAX); /* catalog_commit_is_valid() has seen to it. */
     if (row == NULL) {
-        tables->failed = STATUS_TOO_LARGE;
-        return STATUS_TOO_LARGE;
+        return tables_fail(tables, STATUS_TOO_LARGE);
     }
     size_t etag_bytes = strlen(object->etag);
     struct byte_writer writer = byte_writer_of(row, capacity);
@@ -231,6 +224,7 @@ static enum status object_put(struct tables *tables, uint64_t bucket_id, Protobu
     write_u64_be(&writer, object->modified_ms);
     write_bytes(&writer, object->version_id.data, 16);
     write_u64_be(&writer, replaced_erasure_id);
+    write_u32_be(&writer, object->dek_version);
     write_u8(&writer, (uint8_t)etag_bytes);
     write_bytes(&writer, object->etag, etag_bytes);
     size_t packed = protobuf_c_message_pack(&object->base, row + writer.written);
@@ -245,6 +239,7 @@ bool object_row_decode(struct kv_slice value, struct object_row *row)
     row->modified_ms = read_u64_be(&reader);
     row->version_id = read_span(&reader, 16);
     row->replaced_erasure_id = read_u64_be(&reader);
+    row->dek_version = read_u32_be(&reader);
     row->etag_bytes = read_u8(&reader);
     row->etag = (const char *)read_span(&reader, row->etag_bytes);
     row->packed = KV_SLICE(reader.at, reader.left);
@@ -263,8 +258,7 @@ static enum status object_get(struct tables *tables, uint64_t bucket_id, Protobu
         return status;
     }
     if (!object_row_decode(value, row)) {
-        tables->failed = STATUS_CORRUPT;
-        return STATUS_CORRUPT;
+        return tables_fail(tables, STATUS_CORRUPT);
     }
     *object = tables_unpack(tables, &trilith__object__descriptor, row->packed);
     return *object == NULL ? tables->failed : STATUS_OK;
@@ -290,15 +284,10 @@ static void chunks_refer(struct tables *tables, const Trilith__BucketRecord *buc
     }
 }
 
-/* Count a version in, and the one it replaces out; either may be NULL. */
-static enum status count_versions(struct change *change, Trilith__BucketRecord *bucket, const Trilith__Object *added,
-                                  const Trilith__Object *removed)
+/* Count a version in, and the one it replaces out; either may be NULL. Writes bucket and tenant. */
+static enum status count_versions(struct change *change, Trilith__BucketRecord *bucket, Trilith__TenantRecord *tenant,
+                                  const Trilith__Object *added, const Trilith__Object *removed)
 {
-    Trilith__TenantRecord *tenant = NULL;
-    enum status status = tenant_get(change->tables, bucket->tenant_id, &tenant);
-    if (status != STATUS_OK) {
-        return row_missing(change->tables, status);
-    }
     uint64_t objects_in = added != NULL ? 1 : 0;
     uint64_t objects_out = removed != NULL ? 1 : 0;
     uint64_t bytes_in = added != NULL ? added->size : 0;
@@ -308,73 +297,162 @@ static enum status count_versions(struct change *change, Trilith__BucketRecord *
     tenant->object_bytes += bytes_in - bytes_out;
     change->cluster->objects += objects_in - objects_out;
     change->cluster->object_bytes += bytes_in - bytes_out;
+    if (added != NULL) {
+        Trilith__DekRecord *dek = tenant_dek(tenant, added->dek_version);
+        CHECK(dek != NULL); /* dek_check() has seen to it. */
+        dek->objects++;
+        dek->object_bytes += bytes_in;
+    }
+    if (removed != NULL) {
+        Trilith__DekRecord *dek = tenant_dek(tenant, removed->dek_version);
+        if (dek == NULL || dek->objects == 0 || dek->object_bytes < bytes_out) {
+            return tables_fail(change->tables, STATUS_CORRUPT);
+        }
+        dek->objects--;
+        dek->object_bytes -= bytes_out;
+    }
     tables_put(change->tables, key_bucket(bucket->id), bucket);
     tables_put(change->tables, key_tenant(tenant->id), tenant);
     return STATUS_OK;
 }
 
-/* Everything that a commit reads and that can refuse it, in the order in which refusals are reported. */
-static enum status commit_check(struct change *change, const Trilith__ObjectCommitRequest *command,
-                                const Trilith__BucketRecord *bucket)
+/* ---- commit ------------------------------------------------------------------------------------ */
+
+/* A commit under way: what stood there before, and whose it is. */
+struct commit {
+    struct change *change;
+    const Trilith__ObjectCommitRequest *command;
+    Trilith__BucketRecord *bucket;
+    Trilith__TenantRecord *tenant;
+    struct object_row row;
+    Trilith__Object *replaced; /* NULL: the key is new */
+};
+
+static enum status commit_read(struct commit *commit)
 {
-    struct tables *tables = change->tables;
-    const Trilith__Object *object = command->object;
-    enum status status = tables_find(tables, key_dek(bucket->tenant_id, object->dek_version));
+    struct tables *tables = commit->change->tables;
+    const Trilith__ObjectCommitRequest *command = commit->command;
+    enum status status = bucket_get(tables, command->bucket_id, &commit->bucket);
     if (status != STATUS_OK) {
-        return status == STATUS_NOT_FOUND ? STATUS_INVALID : status;
+        return status;
     }
-    return chunks_are_free(tables, object);
+    if (commit->bucket->tenant_id != command->tenant_id) {
+        return STATUS_NOT_FOUND;
+    }
+    status = tenant_by_id(tables, command->tenant_id, &commit->tenant);
+    if (status != STATUS_OK) {
+        return tables_missing(tables, status);
+    }
+    status = object_get(tables, commit->bucket->id, command->key, &commit->row, &commit->replaced);
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* Has this very commit been made before? */
+static bool commit_is_repeated(const struct commit *commit)
+{
+    const Trilith__Object *object = commit->command->object;
+    if (commit->replaced == NULL || memcmp(commit->row.version_id, object->version_id.data, 16) != 0) {
+        return false;
+    }
+    return commit->command->reseal_from == 0 ||
+           (commit->replaced->page == object->page && commit->replaced->slot == object->slot);
+}
+
+/* Sealing anew gives the same version another leaf, DEK and chunks, and nothing else. */
+static enum status reseal_check(const struct commit *commit)
+{
+    const Trilith__Object *object = commit->command->object;
+    const Trilith__Object *replaced = commit->replaced;
+    if (replaced == NULL || memcmp(commit->row.version_id, object->version_id.data, 16) != 0 ||
+        commit->row.dek_version != commit->command->reseal_from) {
+        return STATUS_CONFLICT;
+    }
+    bool same = object->size == replaced->size && strcmp(object->etag, replaced->etag) == 0;
+    return same && object->dek_version == commit->tenant->dek_version ? STATUS_OK : STATUS_INVALID;
+}
+
+static enum status dek_check(const Trilith__TenantRecord *tenant, uint32_t version)
+{
+    const Trilith__DekRecord *dek = tenant_dek(tenant, version);
+    if (dek != NULL && dek->destroyed_ms == 0) {
+        return STATUS_OK;
+    }
+    return version >= 1 && version <= tenant->dek_version ? STATUS_CONFLICT : STATUS_INVALID;
+}
+
+/* Everything that can refuse a commit, in the order in which refusals are reported; but for its leaf. */
+static enum status commit_check(const struct commit *commit)
+{
+    const Trilith__ObjectCommitRequest *command = commit->command;
+    enum status status = STATUS_OK;
+    if (commit->tenant->revoked) {
+        return STATUS_KEY_REVOKED;
+    }
+    if (command->reseal_from != 0) {
+        status = reseal_check(commit);
+    } else if (command->if_none_match && commit->replaced != NULL) {
+        status = STATUS_EXISTS;
+    }
+    if (status == STATUS_OK) {
+        status = dek_check(commit->tenant, command->object->dek_version);
+    }
+    return status == STATUS_OK ? chunks_are_free(commit->change->tables, command->object) : status;
+}
+
+/* Its leaf and chunks for those of the version that it replaces. */
+static enum status commit_exchange(const struct commit *commit)
+{
+    const Trilith__Object *object = commit->command->object;
+    const Trilith__Object *replaced = commit->replaced;
+    const struct leaf_at used = {.page = object->page, .slot = object->slot};
+    struct leaf_at gone = {0};
+    if (replaced != NULL) {
+        gone = (struct leaf_at){.page = replaced->page, .slot = replaced->slot};
+    }
+    enum status status = leaves_exchange(commit->change, commit->bucket->tenant_id, commit->bucket->id, &used, 1, &gone,
+                                         replaced != NULL ? 1 : 0);
+    if (status == STATUS_OK && replaced != NULL) {
+        const char *reason = commit->command->reseal_from != 0 ? "reseal" : "overwrite";
+        status = erasure_of_version(commit->change, commit->bucket->tenant_id, reason, replaced);
+    }
+    return status;
 }
 
 enum status catalog_object_commit(struct change *change, const Trilith__ObjectCommitRequest *command)
 {
-    struct tables *tables = change->tables;
     if (!catalog_commit_is_valid(command)) {
         return STATUS_INVALID;
     }
-    Trilith__BucketRecord *bucket = NULL;
-    enum status status = bucket_get(tables, command->bucket_id, &bucket);
+    struct commit commit = {.change = change, .command = command};
+    bool reseal = command->reseal_from != 0;
+    enum status status = commit_read(&commit);
     if (status != STATUS_OK) {
         return status;
     }
-    if (bucket->tenant_id != command->tenant_id) {
-        return STATUS_NOT_FOUND;
-    }
-
-    struct object_row row;
-    Trilith__Object *replaced = NULL;
-    status = object_get(tables, bucket->id, command->key, &row, &replaced);
-    if (status == STATUS_OK && memcmp(row.version_id, command->object->version_id.data, 16) == 0) {
-        change->outcome.modified_ms = row.modified_ms;
-        change->outcome.erasure_id = row.replaced_erasure_id;
+    if (commit_is_repeated(&commit)) {
+        change->outcome.modified_ms = commit.row.modified_ms;
+        change->outcome.erasure_id = reseal ? 0 : commit.row.replaced_erasure_id;
         return STATUS_OK;
     }
-    if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
-        return status;
-    }
-    if (status == STATUS_OK && command->if_none_match) {
-        return STATUS_EXISTS;
-    }
-
-    status = commit_check(change, command, bucket);
+    status = commit_check(&commit);
     if (status == STATUS_OK) {
-        status = leaves_use(change, bucket, command->object->page, command->object->slot, replaced);
-    }
-    if (status == STATUS_OK && replaced != NULL) {
-        status = erasure_of_version(change, bucket->tenant_id, "overwrite", replaced);
+        status = commit_exchange(&commit);
     }
     if (status == STATUS_OK) {
-        status = count_versions(change, bucket, command->object, replaced);
+        status = count_versions(change, commit.bucket, commit.tenant, command->object, commit.replaced);
     }
     if (status != STATUS_OK) {
         return status;
     }
     Trilith__Object object = *command->object;
-    object.modified_ms = change->time_ms;
-    change->outcome.modified_ms = change->time_ms;
-    chunks_refer(tables, bucket, &object);
-    return object_put(tables, bucket->id, command->key, &object, change->outcome.erasure_id);
+    object.modified_ms = reseal ? commit.row.modified_ms : change->time_ms;
+    change->outcome.modified_ms = object.modified_ms;
+    chunks_refer(change->tables, commit.bucket, &object);
+    return object_put(change->tables, commit.bucket->id, command->key, &object,
+                      reseal ? commit.row.replaced_erasure_id : change->outcome.erasure_id);
 }
+
+/* ---- delete ------------------------------------------------------------------------------------ */
 
 enum status catalog_object_delete(struct change *change, const Trilith__ObjectDeleteRequest *command)
 {
@@ -390,12 +468,19 @@ enum status catalog_object_delete(struct change *change, const Trilith__ObjectDe
     if (status != STATUS_OK) {
         return status == STATUS_NOT_FOUND ? STATUS_OK : status;
     }
-    status = leaves_puncture(change, object);
+    CHECK(object != NULL);
+    Trilith__TenantRecord *tenant = NULL;
+    status = tenant_by_id(tables, bucket->tenant_id, &tenant);
+    if (status != STATUS_OK) {
+        return tables_missing(tables, status);
+    }
+    const struct leaf_at leaf = {.page = object->page, .slot = object->slot};
+    status = leaves_exchange(change, bucket->tenant_id, bucket->id, NULL, 0, &leaf, 1);
     if (status == STATUS_OK) {
         status = erasure_of_version(change, bucket->tenant_id, "delete", object);
     }
     if (status == STATUS_OK) {
-        status = count_versions(change, bucket, NULL, object);
+        status = count_versions(change, bucket, tenant, NULL, object);
     }
     tables_delete(tables, key_object(bucket->id, command->key.data, command->key.len));
     return status;

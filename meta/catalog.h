@@ -8,8 +8,9 @@
  *        8      8  modified, ms since 1970
  *       16     16  version id
  *       32      8  erasure of the version that this one replaced; 0: none was
- *       40      1  etag bytes, 0..OBJECT_ETAG_BYTES_MAX
- *       41      -  etag
+ *       40      4  DEK version
+ *       44      1  etag bytes, 0..OBJECT_ETAG_BYTES_MAX
+ *       45      -  etag
  *        -      -  Object (wire.proto)
  */
 #ifndef TRILITH_META_CATALOG_H
@@ -45,13 +46,33 @@ bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command);
  * outcome again and changes nothing. A version that it replaces is erased.
  *   STATUS_NOT_FOUND  the bucket has gone        STATUS_EXISTS  if_none_match, and there is a version
  *   STATUS_CONFLICT   the leaf is not leased to this bucket now, was used or punctured; a chunk is condemned, or
- *                     belongs to a version already
- *   STATUS_INVALID    malformed (catalog_commit_is_valid()), or a PG or DEK that does not exist */
+ *                     belongs to a version already; the DEK was destroyed meanwhile
+ *   STATUS_KEY_REVOKED the tenant's keys are switched off
+ *   STATUS_INVALID    malformed (catalog_commit_is_valid()), or a PG or DEK that does not exist
+ * With reseal_from the version stays what it is (version id, size, etag, times) and only its chunks, leaf and DEK change;
+ * the old chunks and leaf are an erasure. Again, when the version is under that leaf already: STATUS_OK, nothing changes
+ * and outcome.erasure_id is 0. STATUS_CONFLICT then also: the key has another version by now, or none, or it is not under
+ * that DEK; STATUS_INVALID: not to the current DEK, or another size or etag. */
 MUST_USE enum status catalog_object_commit(struct change *change, const Trilith__ObjectCommitRequest *command);
 /* Outcome as the reply: STATUS_OK with erasure_id 0 when there was no such object. STATUS_CONFLICT: no such bucket. */
 MUST_USE enum status catalog_object_delete(struct change *change, const Trilith__ObjectDeleteRequest *command);
 
 /* ---- reads ------------------------------------------------------------------------------------- */
+
+/* A walk over a tenant's versions that are sealed under other DEKs than `current`. */
+struct reseal_walk {
+    uint64_t tenant_id;
+    uint32_t current;
+    char bucket[BUCKET_NAME_BYTES_MAX + 1]; /* where it stands; empty: at the start */
+    uint8_t key[OBJECT_KEY_BYTES_MAX];
+    size_t key_bytes; /* 0: at the bucket's start */
+    bool ended;
+};
+/* Look at up to `rows_max` more rows of objects and buckets; those found (at most `items_max`) stand in the scratch, in
+ * `reply`, added to what is there. Sets `ended` behind the tenant's last row. STATUS_OK; STATUS_TOO_LARGE: no room in the
+ * scratch; else the tables have failed. */
+MUST_USE enum status catalog_reseal_walk(struct tables *tables, struct reseal_walk *walk, uint32_t rows_max,
+                                         uint32_t items_max, Trilith__ResealPullReply *reply);
 
 /* STATUS_OK, STATUS_NOT_FOUND. The record stands in the scratch memory. */
 MUST_USE enum status catalog_bucket(struct tables *tables, uint64_t tenant_id, const char *name,

@@ -18,6 +18,7 @@ Trilith__Bucket *catalog_bucket_message(struct tables *tables, const Trilith__Bu
     bucket->name = record->name;
     bucket->created_ms = record->created_ms;
     bucket->degraded_writes = record->degraded_writes;
+    bucket->suite = record->suite;
     return bucket;
 }
 

@@ -6,13 +6,14 @@
 
 #include <stdint.h>
 
-#define OBJECT_ROW_FIXED_BYTES 41
+#define OBJECT_ROW_FIXED_BYTES 45
 
 struct object_row {
     uint64_t size;
     uint64_t modified_ms;
     const uint8_t *version_id; /* 16 bytes, in the row */
     uint64_t replaced_erasure_id;
+    uint32_t dek_version;
     const char *etag; /* not terminated, in the row */
     uint8_t etag_bytes;
     struct kv_slice packed; /* Object */

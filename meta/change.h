@@ -1,6 +1,6 @@
 /* change.h - one command while it is being applied: what the parts of the state machine read, write and answer.
  *
- * The parts (catalog, leaves, erasure, tenants, registry) are functions from tables and a command to writes in
+ * The parts (catalog, epochs, erasure, leaves, registry, tenants) are functions from tables and a command to writes in
  * tables->batch, changed counters and an outcome. When one refuses, the state drops writes and counters, so a
  * part may refuse at any point. Reads do not see the running command's writes: each part reads a row once. */
 #ifndef TRILITH_META_CHANGE_H
@@ -15,6 +15,12 @@ struct leaf_range {
     uint32_t count;
 };
 
+/* Leaves of one page that were punctured by a command. */
+struct page_puncture {
+    uint32_t page;
+    uint8_t leaves[32]; /* bit `slot % 8` of byte `slot / 8` */
+};
+
 /* What applying a command has brought about, for the reply and for the world outside the tables. */
 struct outcome {
     enum status status;
@@ -22,7 +28,9 @@ struct outcome {
     uint64_t erasure_id;  /* 0: none was opened */
     uint64_t modified_ms; /* of the committed version */
     struct leaf_range leased;
-    struct leaf_range punctured; /* count 0: none. The vault must be told. */
+    struct page_puncture *punctured; /* the vault must be told; in the scratch, like the command */
+    size_t punctured_count;
+    const Trilith__Command *command; /* that was applied; until the tables are next used */
 };
 
 struct change {

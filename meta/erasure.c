@@ -1,6 +1,9 @@
 /* erasure.c - wipes owed and wipes done. */
 #include "meta/erasure.h"
 
+#include "meta/epochs.h"
+#include "meta/leaves.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,19 +15,11 @@ struct draft {
     uint32_t owed[DISK_IDS_MAX + 1]; /* by disk id */
 };
 
-static enum status tables_refuse(struct tables *tables, enum status status)
-{
-    if (tables->failed == STATUS_OK) {
-        tables->failed = status;
-    }
-    return status;
-}
-
 static struct draft *draft_begin(struct change *change, uint64_t tenant_id, const char *reason)
 {
     struct draft *draft = scratch_take(&change->tables->scratch, sizeof(*draft));
     if (draft == NULL) {
-        (void)tables_refuse(change->tables, STATUS_TOO_LARGE);
+        (void)tables_fail(change->tables, STATUS_TOO_LARGE);
         return NULL;
     }
     draft->change = change;
@@ -41,7 +36,7 @@ static enum status draft_owe(struct draft *draft, uint32_t disk_id, const uint8_
 {
     struct tables *tables = draft->change->tables;
     if (disk_id == 0 || disk_id > DISK_IDS_MAX) {
-        return tables_refuse(tables, STATUS_CORRUPT);
+        return tables_fail(tables, STATUS_CORRUPT);
     }
     enum status status = tables_find(tables, key_wipe(disk_id, chunk));
     if (status != STATUS_NOT_FOUND) {
@@ -68,15 +63,29 @@ static enum status draft_add_chunk(struct draft *draft, const uint8_t *chunk, ui
     return status == STATUS_OK && !holder_is_member ? draft_owe(draft, holder, chunk) : status;
 }
 
+/* The wipes of an erasure are done. It is closed when its keys are gone too: at once, or with all that the same seal took. */
+static void count_wiped(Trilith__ClusterRecord *cluster, uint64_t erasure_id)
+{
+    if (erasure_id < cluster->keys_destroyed_below) {
+        CHECK(cluster->erasures_open > 0);
+        cluster->erasures_open--;
+    } else if (erasure_id < cluster->keys_sealed_below) {
+        cluster->wiped_sealed++;
+    } else {
+        cluster->wiped_since_seal++;
+    }
+}
+
 static void draft_open(struct draft *draft)
 {
     struct change *change = draft->change;
     change->cluster->next_erasure_id++;
+    change->cluster->erasures_open++;
     change->outcome.erasure_id = draft->id;
     if (draft->record.wipes_total == 0) {
         draft->record.closed_ms = change->time_ms;
+        count_wiped(change->cluster, draft->id);
     } else {
-        change->cluster->erasures_open++;
         tables_put_bytes(change->tables, key_erasure_open(draft->id), "", 0);
         for (uint32_t disk = 1; disk <= DISK_IDS_MAX; disk++) {
             if (draft->owed[disk] > 0) {
@@ -97,11 +106,11 @@ enum status erasure_of_version(struct change *change, uint64_t tenant_id, const 
     for (size_t i = 0; i < version->n_chunks; i++) {
         const Trilith__ChunkRef *chunk = version->chunks[i];
         if (chunk->chunk_id.len != 16) {
-            return tables_refuse(change->tables, STATUS_CORRUPT);
+            return tables_fail(change->tables, STATUS_CORRUPT);
         }
         enum status status = draft_add_chunk(draft, chunk->chunk_id.data, chunk->pg, 0);
         if (status != STATUS_OK) {
-            return tables_refuse(change->tables, STATUS_CORRUPT);
+            return tables_fail(change->tables, STATUS_CORRUPT);
         }
         tables_delete(change->tables, key_chunk(chunk->chunk_id.data));
         draft->record.chunks++;
@@ -158,7 +167,7 @@ static bool condemnation_is_valid(const Trilith__CondemnChunks *command)
     if (!orphan && command->reason != TRILITH__CONDEMN_REASON__CONDEMN_ABORT) {
         return false;
     }
-    if (orphan != (command->disk_id != 0) || command->n_chunks > ERASURE_CHUNKS_MAX) {
+    if (orphan != (command->disk_id != 0) || (orphan && command->page != 0) || command->n_chunks > ERASURE_CHUNKS_MAX) {
         return false;
     }
     for (size_t i = 0; i < command->n_chunks; i++) {
@@ -185,7 +194,7 @@ enum status erasure_condemn(struct change *change, const Trilith__CondemnChunks 
     Trilith__ChunkRef **sorted =
         scratch_take(&change->tables->scratch, (command->n_chunks + 1) * sizeof(Trilith__ChunkRef *));
     if (draft == NULL || sorted == NULL) {
-        return tables_refuse(change->tables, STATUS_TOO_LARGE);
+        return tables_fail(change->tables, STATUS_TOO_LARGE);
     }
     for (size_t i = 0; i < command->n_chunks; i++) {
         sorted[i] = command->chunks[i];
@@ -208,7 +217,8 @@ enum status erasure_condemn(struct change *change, const Trilith__CondemnChunks 
     if (draft->record.chunks > 0) {
         draft_open(draft);
     }
-    return STATUS_OK;
+    const struct leaf_at leaf = {.page = command->page, .slot = command->slot};
+    return leaf.page != 0 ? leaves_give_up(change, command->tenant_id, leaf) : STATUS_OK;
 }
 
 /* ---- wipes done -------------------------------------------------------------------------------- */
@@ -274,7 +284,7 @@ static enum status settle(struct change *change, uint32_t disk_id, Trilith__Wipe
     uint64_t disk_owes = 0;
     if (tables_get(tables, key_erasure(erasure_id), &trilith__erasure_record__descriptor, &record) != STATUS_OK ||
         tables_get_number(tables, key_erasure_disk(erasure_id, disk_id), &disk_owes) != STATUS_OK || disk_owes < done) {
-        return tables_refuse(tables, STATUS_CORRUPT);
+        return tables_fail(tables, STATUS_CORRUPT);
     }
     record->wipes_done += done;
     record->wipes_failed += refused;
@@ -286,7 +296,7 @@ static enum status settle(struct change *change, uint32_t disk_id, Trilith__Wipe
     if (record->wipes_done == record->wipes_total) {
         record->closed_ms = change->time_ms;
         tables_delete(tables, key_erasure_open(erasure_id));
-        change->cluster->erasures_open--;
+        count_wiped(change->cluster, erasure_id);
     }
     tables_put(tables, key_erasure(erasure_id), record);
     return STATUS_OK;
@@ -300,7 +310,7 @@ enum status erasure_record_wipes(struct change *change, const Trilith__RecordWip
     size_t count = command->n_results;
     Trilith__WipeResult **sorted = scratch_take(&change->tables->scratch, (count + 1) * sizeof(Trilith__WipeResult *));
     if (sorted == NULL) {
-        return tables_refuse(change->tables, STATUS_TOO_LARGE);
+        return tables_fail(change->tables, STATUS_TOO_LARGE);
     }
     for (size_t i = 0; i < count; i++) {
         sorted[i] = command->results[i];
@@ -346,7 +356,7 @@ enum status erasure_pull(struct tables *tables, uint32_t disk_id, const uint8_t 
         }
         Trilith__Wipe *wipe = scratch_take(&tables->scratch, sizeof(*wipe));
         if (wipe == NULL || key.bytes != 21 || value.bytes != 8) {
-            status = tables_refuse(tables, STATUS_CORRUPT);
+            status = tables_fail(tables, STATUS_CORRUPT);
             break;
         }
         trilith__wipe__init(wipe);
@@ -370,9 +380,66 @@ bool erasure_disk_owes(struct tables *tables, uint32_t disk_id)
     return owes;
 }
 
-static enum status erasure_fill(struct tables *tables, uint64_t erasure_id, const Trilith__ErasureRecord *record,
-                                Trilith__Erasure **result)
+/* The disks that still owe wipes of an erasure. */
+static enum status open_disks_fill(struct tables *tables, Trilith__Erasure *erasure)
 {
+    struct table_walk walk;
+    struct kv_slice key, value;
+    table_walk_open(&walk, tables, key_prefix(key_erasure_disk(erasure->id, 0), 9));
+    size_t count = 0;
+    for (; table_walk_row(&walk, &key, &value); table_walk_next(&walk)) {
+        count++;
+    }
+    if (count > 0) {
+        erasure->open_disks = scratch_take(&tables->scratch, count * sizeof(erasure->open_disks[0]));
+    }
+    table_walk_seek(&walk, &walk.prefix);
+    while (erasure->open_disks != NULL && erasure->n_open_disks < count && table_walk_row(&walk, &key, &value)) {
+        erasure->open_disks[erasure->n_open_disks++] =
+            key.bytes == 13 ? (uint32_t)number_of_be((const uint8_t *)key.data + 9, 4) : 0;
+        table_walk_next(&walk);
+    }
+    table_walk_close(&walk);
+    return tables->scratch.exhausted ? STATUS_TOO_LARGE : tables->failed;
+}
+
+/* Did the erasure take the key of its chunks along? A chunk that was given up, or that nobody knows, says nothing of the
+ * leaf behind it: that may live on in the version that was written in the end, or lapse later. No claim is made then. */
+static bool takes_its_key(const Trilith__Erasure *erasure)
+{
+    return strcmp(erasure->reason, "abort") != 0 && strcmp(erasure->reason, "orphan") != 0;
+}
+
+/* Whether its keys are destroyed, and so whether it is closed: `closed_ms` says when its wipes were done. */
+static enum status keys_fill(struct tables *tables, Trilith__Erasure *erasure)
+{
+    Trilith__EpochRecord *epoch = NULL;
+    enum status status = epochs_of_erasure(tables, erasure->id, &epoch);
+    if (status == STATUS_NOT_FOUND) {
+        erasure->closed_ms = 0;
+        return STATUS_OK;
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (takes_its_key(erasure)) {
+        erasure->key_destroyed = true;
+        erasure->key_epoch = epoch->epoch;
+        erasure->key_destroyed_ms = epoch->destroyed_ms;
+    }
+    if (erasure->closed_ms != 0 && erasure->closed_ms < epoch->destroyed_ms) {
+        erasure->closed_ms = epoch->destroyed_ms;
+    }
+    return STATUS_OK;
+}
+
+enum status erasure_get(struct tables *tables, uint64_t erasure_id, Trilith__Erasure **result)
+{
+    Trilith__ErasureRecord *record = NULL;
+    enum status status = tables_get(tables, key_erasure(erasure_id), &trilith__erasure_record__descriptor, &record);
+    if (status != STATUS_OK) {
+        return status;
+    }
     Trilith__Erasure *erasure = scratch_take(&tables->scratch, sizeof(*erasure));
     if (erasure == NULL) {
         return STATUS_TOO_LARGE;
@@ -386,34 +453,63 @@ static enum status erasure_fill(struct tables *tables, uint64_t erasure_id, cons
     erasure->chunks = record->chunks;
     erasure->wipes_total = record->wipes_total;
     erasure->wipes_done = record->wipes_done;
-
-    struct table_walk walk;
-    struct kv_slice key, value;
-    table_walk_open(&walk, tables, key_prefix(key_erasure_disk(erasure_id, 0), 9));
-    size_t count = 0;
-    for (; table_walk_row(&walk, &key, &value); table_walk_next(&walk)) {
-        count++;
+    status = keys_fill(tables, erasure);
+    if (status == STATUS_OK) {
+        status = open_disks_fill(tables, erasure);
     }
-    if (count > 0) {
-        erasure->open_disks = scratch_take(&tables->scratch, count * sizeof(erasure->open_disks[0]));
-    }
-    struct table_key start = key_erasure_disk(erasure_id, 0);
-    table_walk_seek(&walk, &start);
-    while (erasure->open_disks != NULL && erasure->n_open_disks < count && table_walk_row(&walk, &key, &value)) {
-        erasure->open_disks[erasure->n_open_disks++] =
-            key.bytes == 13 ? (uint32_t)number_of_be((const uint8_t *)key.data + 9, 4) : 0;
-        table_walk_next(&walk);
-    }
-    table_walk_close(&walk);
     *result = erasure;
-    return tables->scratch.exhausted ? STATUS_TOO_LARGE : STATUS_OK;
+    return status;
 }
 
-enum status erasure_get(struct tables *tables, uint64_t erasure_id, Trilith__Erasure **erasure)
+/* ---- listing ----------------------------------------------------------------------------------- */
+
+/* Ids from `first` up to `end`, of a table whose keys are a letter and an id, until the reply is full. */
+struct id_range {
+    struct table_key first;
+    uint64_t end;
+};
+
+static enum status list_range(struct tables *tables, const struct id_range *range, uint32_t max,
+                              Trilith__ErasureListReply *reply)
 {
-    Trilith__ErasureRecord *record = NULL;
-    enum status status = tables_get(tables, key_erasure(erasure_id), &trilith__erasure_record__descriptor, &record);
-    return status == STATUS_OK ? erasure_fill(tables, erasure_id, record, erasure) : status;
+    struct table_walk walk;
+    struct kv_slice key, value;
+    enum status status = STATUS_OK;
+    table_walk_open(&walk, tables, key_prefix(range->first, 1));
+    table_walk_seek(&walk, &range->first);
+    for (; status == STATUS_OK && table_walk_row(&walk, &key, &value); table_walk_next(&walk)) {
+        uint64_t id = key.bytes == 9 ? number_of_be((const uint8_t *)key.data + 1, 8) : 0;
+        if (id == 0) {
+            status = tables_fail(tables, STATUS_CORRUPT);
+            break;
+        }
+        if (id >= range->end) {
+            break;
+        }
+        if (reply->n_erasures == max) {
+            reply->more = max > 0;
+            break;
+        }
+        status = erasure_get(tables, id, &reply->erasures[reply->n_erasures]);
+        if (status != STATUS_OK) {
+            status = status == STATUS_NOT_FOUND ? tables_missing(tables, status) : status;
+            break;
+        }
+        reply->n_erasures++;
+    }
+    table_walk_close(&walk);
+    return status == STATUS_OK ? tables->failed : status;
+}
+
+/* Erasures from this id on are open whatever became of their wipes. */
+static enum status keys_bound(struct tables *tables, uint64_t *keys_destroyed_below)
+{
+    Trilith__ClusterRecord *cluster = NULL;
+    enum status status = tables_get(tables, key_cluster(), &trilith__cluster_record__descriptor, &cluster);
+    if (status == STATUS_OK) {
+        *keys_destroyed_below = cluster->keys_destroyed_below;
+    }
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
 enum status erasure_list(struct tables *tables, uint64_t after_id, uint32_t max, bool open_only,
@@ -426,25 +522,17 @@ enum status erasure_list(struct tables *tables, uint64_t after_id, uint32_t max,
     if (after_id == UINT64_MAX) {
         return STATUS_OK;
     }
-    struct table_key start = open_only ? key_erasure_open(after_id + 1) : key_erasure(after_id + 1);
-    struct table_walk walk;
-    struct kv_slice key, value;
-    table_walk_open(&walk, tables, key_prefix(start, 1));
-    table_walk_seek(&walk, &start);
-    enum status status = STATUS_OK;
-    for (; status == STATUS_OK && table_walk_row(&walk, &key, &value); table_walk_next(&walk)) {
-        if (reply->n_erasures == max) {
-            reply->more = max > 0;
-            break;
-        }
-        if (key.bytes != 9) {
-            status = tables_refuse(tables, STATUS_CORRUPT);
-            break;
-        }
-        uint64_t id = number_of_be((const uint8_t *)key.data + 1, 8);
-        status = erasure_get(tables, id, &reply->erasures[reply->n_erasures]);
-        reply->n_erasures += status == STATUS_OK ? 1 : 0;
+    uint64_t first = after_id + 1;
+    uint64_t bound = 0;
+    enum status status = open_only ? keys_bound(tables, &bound) : STATUS_OK;
+    if (status == STATUS_OK && first < bound) {
+        const struct id_range wipes_open = {.first = key_erasure_open(first), .end = bound};
+        status = list_range(tables, &wipes_open, max, reply);
+        first = bound;
     }
-    table_walk_close(&walk);
+    if (status == STATUS_OK && !reply->more) {
+        const struct id_range rest = {.first = key_erasure(first), .end = UINT64_MAX};
+        status = list_range(tables, &rest, max, reply);
+    }
     return status;
 }

@@ -5,6 +5,10 @@
  * owes an answer: a *wipe*. Nodes pull the wipes of their disks, wipe, and report. The erasure is open until every
  * wipe is accounted for (wiped and read back, or never held); a device that refused keeps it open.
  *
+ * It is closed when, besides, the vault's epoch in which it began has been destroyed (epochs.h): then neither the copies
+ * nor their keys are left. Keys are settled for all erasures below an id at once. An erasure of chunks that were given up,
+ * or are orphans, is closed in the same way but says nothing of keys: the leaf behind them goes its own way.
+ *
  * A condemned chunk is remembered: a commit that names it is refused from then on. That is what makes the orphan
  * rule safe without trusting clocks: the check and the commit are ordered by the journal, and one of them loses.
  *
@@ -24,8 +28,8 @@
 MUST_USE enum status erasure_of_version(struct change *change, uint64_t tenant_id, const char *reason,
                                         const Trilith__Object *version);
 
-/* Condemn those chunks of the command that no object refers to. Sets outcome.erasure_id when there were any new ones.
- * STATUS_OK; STATUS_INVALID: malformed, or a PG that does not exist. */
+/* Condemn those chunks of the command that no object refers to, and give up the leaf that it names (leaves_give_up()). Sets
+ * outcome.erasure_id when there were any new ones. STATUS_OK; STATUS_INVALID: malformed, or a PG that does not exist. */
 MUST_USE enum status erasure_condemn(struct change *change, const Trilith__CondemnChunks *command);
 
 /* Take note of what a disk reported. Reports of wipes that are not owed (any more) are ignored. */
@@ -44,7 +48,7 @@ bool erasure_disk_owes(struct tables *tables, uint32_t disk_id);
 
 /* One erasure, in the scratch. STATUS_OK, STATUS_NOT_FOUND. */
 MUST_USE enum status erasure_get(struct tables *tables, uint64_t erasure_id, Trilith__Erasure **erasure);
-/* Those behind `after_id`, at most `max`, oldest first. */
+/* Those behind `after_id`, at most `max`, oldest first. Of open ones only open ones are looked at. */
 MUST_USE enum status erasure_list(struct tables *tables, uint64_t after_id, uint32_t max, bool open_only,
                                   Trilith__ErasureListReply *reply);
 

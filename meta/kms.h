@@ -1,46 +1,107 @@
-/* kms.h - the interface to whatever holds the customer master key (CMK), which wraps the tenants' data keys.
+/* kms.h - what holds the customers' master keys (CMK), which wrap the tenants' data keys (DEK).
  *
- * The CMK itself never crosses this interface. Production is kms_file.c (a key file); a PKCS#11 HSM comes behind the
- * same interface. A wrapped DEK is bound to its tenant's name and its version: one tenant's does not open as another's.
- * Threads    Loop thread only; synchronous. */
+ *   caller ──kms_start()──> queue ──worker thread──> provider: kms_file.c, kms_pkcs11.c
+ *      ^                                                │
+ *      └──────────── done, on the loop <────────────────┘
+ *
+ * A CMK never crosses this interface in clear. Each tenant has one, known by its name: the provider's name, a colon and 32
+ * hex digits ("file:0f3c…"). A wrapped DEK is bound to a context (tenant and version): one does not open as another.
+ *
+ * A provider may block for as long as a network HSM does; so calls run on a thread of their own, one at a time, and
+ * nothing else waits for them. One that the provider has had for `call_ns` is answered with STATUS_KEY_AWAY, and so is
+ * everything asked while the provider is still stuck in it; one that has waited for its turn as long, likewise. So every
+ * call is answered within twice `call_ns`. What comes back later is dropped: the worker has a copy of the call, and its
+ * own guarded memory for the DEK. A provider that was away is tried again with every call.
+ * Threads    Loop thread only, but for the worker. `done` never runs inside kms_start(); it may close the kms. With
+ *            `inline_calls` there is no worker and no deadline, and calls run deferred on the loop: for the simulator. */
 #ifndef TRILITH_META_KMS_H
 #define TRILITH_META_KMS_H
 
 #include "base/keys.h"
+#include "base/loop.h"
 
-#define KMS_WRAPPED_BYTES (KEY_BYTES + BOX_OVERHEAD_BYTES)
+#include <stdbool.h>
+
+#define KMS_CMK_BYTES         48 /* a CMK's name, with the terminator */
+#define KMS_CONTEXT_BYTES_MAX 128
+#define KMS_WRAPPED_BYTES_MAX 128  /* a wrapped DEK */
+#define KMS_IMPORT_BYTES_MAX  1024 /* a CMK encrypted to the transport key */
+#define KMS_PUBLIC_KEY_BYTES  1024 /* PEM, with the terminator */
+#define KMS_ALGORITHM_BYTES   32
+#define KMS_MESSAGE_BYTES     256
+
+enum kms_operation {
+    KMS_CREATE,    /* a new random CMK -> cmk */
+    KMS_IMPORT,    /* `sealed` is a CMK of 32 bytes, encrypted to the transport key -> cmk */
+    KMS_TRANSPORT, /* -> public_key, algorithm */
+    KMS_WRAP,      /* cmk, context, dek -> sealed */
+    KMS_UNWRAP,    /* cmk, context, sealed -> dek */
+    KMS_DESTROY, /* cmk: forget it for ever. STATUS_UNSUPPORTED: it follows from another key and can't be forgotten alone */
+    KMS_CHECK, /* is the provider there? */
+};
 
 struct kms;
 
-struct kms_ops {
-    enum status (*wrap)(struct kms *kms, const char *tenant, uint32_t dek_version, const struct key *dek,
-                        uint8_t wrapped[KMS_WRAPPED_BYTES]);
-    enum status (*unwrap)(struct kms *kms, const char *tenant, uint32_t dek_version, const void *wrapped,
-                          size_t wrapped_bytes, struct key *dek);
-    void (*close)(struct kms *kms);
+/* One call. The caller owns it and leaves it alone from kms_start() until `done`.
+ *   STATUS_OK
+ *   STATUS_KEY_AWAY     the provider can't be reached, or has been stuck for too long; `message` says more
+ *   STATUS_NOT_FOUND    no such CMK there: another key file or token, or it was destroyed
+ *   STATUS_DENIED       KMS_UNWRAP: changed bytes, another context or CMK; KMS_IMPORT: does not open
+ *   STATUS_INVALID      malformed: the name of a CMK of another provider, an import that is not 32 bytes
+ *   STATUS_UNSUPPORTED  KMS_DESTROY, see above; or the token lacks a mechanism
+ *   STATUS_FULL         no room, locked memory or slots */
+struct kms_call {
+    enum kms_operation operation;
+    char cmk[KMS_CMK_BYTES];
+    uint8_t context[KMS_CONTEXT_BYTES_MAX];
+    size_t context_bytes;
+    struct key *dek; /* in guarded memory, the caller's: it must stay until `done` even when nobody wants it any more */
+    uint8_t sealed[KMS_IMPORT_BYTES_MAX];
+    size_t sealed_bytes;
+    char public_key[KMS_PUBLIC_KEY_BYTES];
+    char algorithm[KMS_ALGORITHM_BYTES];
+    enum status status;
+    char message[KMS_MESSAGE_BYTES]; /* for people, without secrets; empty with STATUS_OK */
+    void (*done)(struct kms_call *call);
+
+    struct list_link link; /* private; zero-initialise */
+    uint64_t started_ns;
 };
 
-struct kms {
-    const struct kms_ops *ops;
+/* A provider: synchronous, on whatever thread calls it, one call at a time, and closed on that thread. perform() fills
+ * results, status and message. */
+struct kms_provider;
+struct kms_provider_ops {
+    void (*perform)(struct kms_provider *provider, struct kms_call *call);
+    void (*close)(struct kms_provider *provider);
+};
+struct kms_provider {
+    const struct kms_provider_ops *ops;
+    const char *name; /* "file", "pkcs11" */
 };
 
-/* STATUS_OK; STATUS_UNAVAILABLE: the KMS can't be reached. */
-MUST_USE static inline enum status kms_wrap(struct kms *kms, const char *tenant, uint32_t dek_version,
-                                            const struct key *dek, uint8_t wrapped[KMS_WRAPPED_BYTES])
-{
-    return kms->ops->wrap(kms, tenant, dek_version, dek, wrapped);
-}
+struct kms_options {
+    uint64_t call_ns; /* how long a call may take */
+    bool inline_calls;
+};
 
-/* STATUS_OK; STATUS_DENIED: another CMK, tenant or version, or changed bytes; STATUS_UNAVAILABLE. */
-MUST_USE static inline enum status kms_unwrap(struct kms *kms, const char *tenant, uint32_t dek_version,
-                                              const void *wrapped, size_t wrapped_bytes, struct key *dek)
-{
-    return kms->ops->unwrap(kms, tenant, dek_version, wrapped, wrapped_bytes, dek);
-}
+/* What is known of the provider from its last answer. */
+struct kms_health {
+    bool available;
+    uint64_t since_ms; /* wall clock: when that last changed */
+    char message[KMS_MESSAGE_BYTES];
+};
 
-static inline void kms_close(struct kms *kms)
-{
-    kms->ops->close(kms);
-}
+/* Takes the provider over. NULL: no memory, or no thread; the provider is still the caller's. */
+MUST_USE struct kms *kms_open(struct loop *loop, struct kms_provider *provider, const struct kms_options *options);
+/* Only when no call is under way (kms_is_idle()), or at the end of the process: then calls are dropped without `done`; a
+ * provider that is performing one gets the rest of its `call_ns`, and one that is stuck is left behind. */
+void kms_close(struct kms *kms);
+bool kms_is_idle(const struct kms *kms);
+
+void kms_start(struct kms *kms, struct kms_call *call);
+
+const char *kms_provider_name(const struct kms *kms);
+const struct kms_health *kms_health(const struct kms *kms);
 
 #endif

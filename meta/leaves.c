@@ -1,105 +1,57 @@
-/* leaves.c - the pages of the vault as rows: two bitmaps and the leases that still hold. */
+/* leaves.c - the pages of the vault as rows: two bitmaps and the leases that still hold.
+ *
+ * A command may touch several leaves of one page, and reads do not see its writes. So what it does is gathered as edits,
+ * sorted by page, and each page is read once, edited and written once. */
 #include "meta/leaves.h"
 
+#include "meta/vault/vault.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 #define BITMAP_BYTES (PAGE_LEAVES / 8)
 
-static bool bit_is_set(const ProtobufCBinaryData *bitmap, uint32_t slot)
+_Static_assert(PAGE_LEAVES == VAULT_PAGE_LEAVES, "the vault has pages of the same size");
+_Static_assert(sizeof(((struct page_puncture *)NULL)->leaves) == BITMAP_BYTES, "a bit per leaf");
+
+static bool bit_is_set(const uint8_t *bitmap, uint32_t slot)
 {
-    return (bitmap->data[slot / 8] >> (slot % 8) & 1) != 0;
+    return (bitmap[slot / 8] >> (slot % 8) & 1) != 0;
 }
 
-static void bit_set(ProtobufCBinaryData *bitmap, uint32_t slot)
+static void bit_set(uint8_t *bitmap, uint32_t slot)
 {
-    bitmap->data[slot / 8] |= (uint8_t)(1u << (slot % 8));
+    bitmap[slot / 8] |= (uint8_t)(1u << (slot % 8));
 }
 
-static enum status page_get(struct change *change, uint32_t page, Trilith__PageRecord **record)
+/* ---- pages ------------------------------------------------------------------------------------- */
+
+static enum status page_get(struct tables *tables, uint32_t page, Trilith__PageRecord **record)
 {
-    enum status status = tables_get(change->tables, key_page(page), &trilith__page_record__descriptor, record);
+    enum status status = tables_get(tables, key_page(page), &trilith__page_record__descriptor, record);
     if (status == STATUS_OK && ((*record)->used.len != BITMAP_BYTES || (*record)->punctured.len != BITMAP_BYTES)) {
-        change->tables->failed = STATUS_CORRUPT;
-        return STATUS_CORRUPT;
+        return tables_fail(tables, STATUS_CORRUPT);
     }
     return status;
 }
 
-/* ---- lease ------------------------------------------------------------------------------------- */
-
-/* The bucket's open page when it has fresh leaves, else a new one. NULL: the tables have failed. */
-static Trilith__PageRecord *page_with_fresh_leaves(struct change *change, Trilith__BucketRecord *bucket)
+/* Leases that have run out say nothing any more: they are dropped, so a page's row stays small. */
+static void page_put(struct change *change, uint32_t page, Trilith__PageRecord *record)
 {
-    Trilith__PageRecord *record = NULL;
-    if (bucket->open_page != 0) {
-        if (page_get(change, bucket->open_page, &record) != STATUS_OK) {
-            change->tables->failed = change->tables->failed != STATUS_OK ? change->tables->failed : STATUS_CORRUPT;
-            return NULL;
-        }
-        if (record->next_slot < PAGE_LEAVES) {
-            return record;
-        }
-    }
-    record = scratch_take(&change->tables->scratch, sizeof(*record));
-    uint8_t *bitmaps = scratch_take(&change->tables->scratch, (size_t)2 * BITMAP_BYTES);
-    if (record == NULL || bitmaps == NULL) {
-        change->tables->failed = STATUS_TOO_LARGE;
-        return NULL;
-    }
-    trilith__page_record__init(record);
-    record->tenant_id = bucket->tenant_id;
-    record->bucket_id = bucket->id;
-    record->used = (ProtobufCBinaryData){.data = bitmaps, .len = BITMAP_BYTES};
-    record->punctured = (ProtobufCBinaryData){.data = bitmaps + BITMAP_BYTES, .len = BITMAP_BYTES};
-    bucket->open_page = change->cluster->next_page++;
-    return record;
-}
-
-enum status leaves_lease(struct change *change, Trilith__BucketRecord *bucket, const Trilith__LeaseLeaves *command)
-{
-    CHECK(command->count >= 1 && command->count <= PAGE_LEAVES);
-    Trilith__PageRecord *page = page_with_fresh_leaves(change, bucket);
-    if (page == NULL) {
-        return change->tables->failed;
-    }
-
-    uint32_t fresh = PAGE_LEAVES - page->next_slot;
-    Trilith__LeafLeaseRecord lease = TRILITH__LEAF_LEASE_RECORD__INIT;
-    lease.first_slot = page->next_slot;
-    lease.count = command->count < fresh ? command->count : fresh;
-    lease.node_id = command->node_id;
-    lease.expires_ms = command->expires_ms;
-
-    /* Leases that have run out say nothing any more: drop them, so a page's row stays small. */
-    Trilith__LeafLeaseRecord **leases =
-        scratch_take(&change->tables->scratch, (page->n_leases + 1) * sizeof(Trilith__LeafLeaseRecord *));
-    if (leases == NULL) {
-        change->tables->failed = STATUS_TOO_LARGE;
-        return STATUS_TOO_LARGE;
-    }
     size_t count = 0;
-    for (size_t i = 0; i < page->n_leases; i++) {
-        if (page->leases[i]->expires_ms > change->time_ms) {
-            leases[count++] = page->leases[i];
+    for (size_t i = 0; i < record->n_leases; i++) {
+        if (record->leases[i]->expires_ms > change->time_ms) {
+            record->leases[count++] = record->leases[i];
         }
     }
-    leases[count++] = &lease;
-    page->leases = leases;
-    page->n_leases = count;
-    page->next_slot += lease.count;
-    tables_put(change->tables, key_page(bucket->open_page), page);
-
-    change->outcome.leased =
-        (struct leaf_range){.page = bucket->open_page, .first_slot = lease.first_slot, .count = lease.count};
-    return STATUS_OK;
+    record->n_leases = count;
+    tables_put(change->tables, key_page(page), record);
 }
 
-/* ---- use and puncture -------------------------------------------------------------------------- */
-
-static bool lease_holds(const Trilith__PageRecord *page, uint32_t slot, uint64_t time_ms)
+static bool leaf_is_leased(const Trilith__PageRecord *record, uint32_t slot, uint64_t time_ms)
 {
-    for (size_t i = 0; i < page->n_leases; i++) {
-        const Trilith__LeafLeaseRecord *lease = page->leases[i];
+    for (size_t i = 0; i < record->n_leases; i++) {
+        const Trilith__LeafLeaseRecord *lease = record->leases[i];
         if (slot >= lease->first_slot && slot - lease->first_slot < lease->count) {
             return lease->expires_ms > time_ms;
         }
@@ -107,70 +59,423 @@ static bool lease_holds(const Trilith__PageRecord *page, uint32_t slot, uint64_t
     return false;
 }
 
-static void page_puncture(struct change *change, Trilith__PageRecord *record, uint32_t page, uint32_t slot)
+static bool leaf_is_live(const Trilith__PageRecord *record, uint32_t slot)
 {
-    bit_set(&record->punctured, slot);
-    change->outcome.punctured = (struct leaf_range){.page = page, .first_slot = slot, .count = 1};
+    return bit_is_set(record->used.data, slot) && !bit_is_set(record->punctured.data, slot);
 }
 
-enum status leaves_puncture(struct change *change, const Trilith__Object *object)
+/* ---- lease ------------------------------------------------------------------------------------- */
+
+static enum status page_open(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *page,
+                             Trilith__PageRecord **result)
 {
-    Trilith__PageRecord *record = NULL;
-    enum status status = page_get(change, object->page, &record);
-    if (status != STATUS_OK || object->slot >= PAGE_LEAVES) {
-        change->tables->failed = change->tables->failed != STATUS_OK ? change->tables->failed : STATUS_CORRUPT;
-        return STATUS_CORRUPT;
+    Trilith__ClusterRecord *cluster = change->cluster;
+    if (cluster->sealed_epoch != 0 && cluster->next_page >= cluster->sealed_pages_end) {
+        return STATUS_BUSY;
     }
-    page_puncture(change, record, object->page, object->slot);
-    tables_put(change->tables, key_page(object->page), record);
+    Trilith__PageRecord *record = scratch_take(&change->tables->scratch, sizeof(*record));
+    uint8_t *bitmaps = scratch_take(&change->tables->scratch, (size_t)2 * BITMAP_BYTES);
+    if (record == NULL || bitmaps == NULL) {
+        return tables_fail(change->tables, STATUS_TOO_LARGE);
+    }
+    trilith__page_record__init(record);
+    record->tenant_id = tenant_id;
+    record->bucket_id = bucket_id;
+    record->used = (ProtobufCBinaryData){.data = bitmaps, .len = BITMAP_BYTES};
+    record->punctured = (ProtobufCBinaryData){.data = bitmaps + BITMAP_BYTES, .len = BITMAP_BYTES};
+    *page = cluster->next_page++;
+    *result = record;
+    tables_put_bytes(change->tables, key_bucket_page(tenant_id, bucket_id, *page), "", 0);
     return STATUS_OK;
 }
 
-enum status leaves_use(struct change *change, const Trilith__BucketRecord *bucket, uint32_t page, uint32_t slot,
-                       const Trilith__Object *replaced)
+/* The open page when it has fresh leaves, else a new one. */
+static enum status page_with_fresh_leaves(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *page,
+                                          Trilith__PageRecord **record)
 {
-    Trilith__PageRecord *record = NULL;
-    enum status status = page_get(change, page, &record);
-    if (status != STATUS_OK) {
-        return status == STATUS_NOT_FOUND ? STATUS_CONFLICT : status;
+    if (*page != 0) {
+        enum status status = page_get(change->tables, *page, record);
+        if (status != STATUS_OK) {
+            return tables_missing(change->tables, status);
+        }
+        if ((*record)->next_slot < PAGE_LEAVES) {
+            return STATUS_OK;
+        }
     }
-    if (slot >= PAGE_LEAVES || record->tenant_id != bucket->tenant_id || record->bucket_id != bucket->id ||
-        bit_is_set(&record->used, slot) || bit_is_set(&record->punctured, slot) ||
-        !lease_holds(record, slot, change->time_ms)) {
+    return page_open(change, tenant_id, bucket_id, page, record);
+}
+
+enum status leaves_lease(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *open_page,
+                         const Trilith__LeaseLeaves *command)
+{
+    CHECK(command->count >= 1);
+    CHECK(command->count <= PAGE_LEAVES);
+    Trilith__PageRecord *record = NULL;
+    enum status status = page_with_fresh_leaves(change, tenant_id, bucket_id, open_page, &record);
+    if (status != STATUS_OK) {
+        return status;
+    }
+
+    CHECK(record != NULL);
+    uint32_t fresh = PAGE_LEAVES - record->next_slot;
+    Trilith__LeafLeaseRecord lease = TRILITH__LEAF_LEASE_RECORD__INIT;
+    lease.first_slot = record->next_slot;
+    lease.count = command->count < fresh ? command->count : fresh;
+    lease.node_id = command->node_id;
+    lease.expires_ms = command->expires_ms;
+
+    Trilith__LeafLeaseRecord **leases =
+        scratch_take(&change->tables->scratch, (record->n_leases + 1) * sizeof(Trilith__LeafLeaseRecord *));
+    if (leases == NULL) {
+        return tables_fail(change->tables, STATUS_TOO_LARGE);
+    }
+    for (size_t i = 0; i < record->n_leases; i++) {
+        leases[i] = record->leases[i];
+    }
+    leases[record->n_leases++] = &lease;
+    record->leases = leases;
+    record->next_slot += lease.count;
+    page_put(change, *open_page, record);
+    tables_put_number(change->tables, key_lease(lease.expires_ms, *open_page, lease.first_slot), lease.count);
+
+    change->outcome.leased =
+        (struct leaf_range){.page = *open_page, .first_slot = lease.first_slot, .count = lease.count};
+    return STATUS_OK;
+}
+
+/* ---- edits ------------------------------------------------------------------------------------- */
+
+enum leaf_action {
+    LEAF_ERASE,   /* a live leaf is punctured */
+    LEAF_DISCARD, /* punctured, unless it is live */
+    LEAF_USE,     /* a leased leaf becomes live */
+};
+
+struct leaf_edit {
+    enum leaf_action action;
+    struct leaf_range range;
+};
+
+/* Whose leaves may be used. */
+struct leaf_owner {
+    uint64_t tenant_id;
+    uint64_t bucket_id;
+};
+
+/* One page while it is being edited. */
+struct page_edit {
+    struct change *change;
+    Trilith__PageRecord *record;
+    struct page_puncture puncture;
+    bool changed;
+    bool punctured;
+};
+
+static void leaf_puncture(struct page_edit *edit, uint32_t slot)
+{
+    Trilith__ClusterRecord *cluster = edit->change->cluster;
+    if (leaf_is_live(edit->record, slot)) {
+        CHECK(cluster->leaves_live > 0);
+        cluster->leaves_live--;
+    }
+    cluster->leaves_punctured++;
+    bit_set(edit->record->punctured.data, slot);
+    bit_set(edit->puncture.leaves, slot);
+    edit->changed = true;
+    edit->punctured = true;
+}
+
+static enum status leaf_use(struct page_edit *edit, const struct leaf_owner *owner, uint32_t slot)
+{
+    const Trilith__PageRecord *record = edit->record;
+    if (record->tenant_id != owner->tenant_id || record->bucket_id != owner->bucket_id ||
+        bit_is_set(record->used.data, slot) || bit_is_set(record->punctured.data, slot) ||
+        !leaf_is_leased(record, slot, edit->change->time_ms)) {
         return STATUS_CONFLICT;
     }
-    bit_set(&record->used, slot);
-    if (replaced != NULL && replaced->page == page && replaced->slot < PAGE_LEAVES) {
-        page_puncture(change, record, page, replaced->slot);
-    }
-    tables_put(change->tables, key_page(page), record);
-    if (replaced != NULL && replaced->page != page) {
-        return leaves_puncture(change, replaced);
-    }
+    bit_set(edit->record->used.data, slot);
+    edit->change->cluster->leaves_live++;
+    edit->changed = true;
     return STATUS_OK;
 }
 
-enum status leaves_each_punctured(struct tables *tables, void (*each)(void *user, uint32_t page, uint32_t slot),
-                                  void *user)
+static enum status leaf_act(struct page_edit *edit, const struct leaf_owner *owner, enum leaf_action action,
+                            uint32_t slot)
 {
-    struct table_walk walk;
-    table_walk_open(&walk, tables, key_prefix(key_page(0), 1));
-    struct kv_slice key, value;
-    enum status status = STATUS_OK;
-    for (; status == STATUS_OK && table_walk_row(&walk, &key, &value); table_walk_next(&walk)) {
-        scratch_reset(&tables->scratch);
-        const Trilith__PageRecord *record = tables_unpack(tables, &trilith__page_record__descriptor, value);
-        if (record == NULL || record->punctured.len != BITMAP_BYTES || key.bytes != 5) {
-            status = STATUS_CORRUPT;
-            break;
+    switch (action) {
+    case LEAF_ERASE:
+        if (!leaf_is_live(edit->record, slot)) {
+            return tables_fail(edit->change->tables, STATUS_CORRUPT);
         }
-        uint32_t page = (uint32_t)number_of_be((const uint8_t *)key.data + 1, 4);
-        for (uint32_t slot = 0; slot < PAGE_LEAVES; slot++) {
-            if (bit_is_set(&record->punctured, slot)) {
-                each(user, page, slot);
+        leaf_puncture(edit, slot);
+        return STATUS_OK;
+    case LEAF_DISCARD:
+        if (!bit_is_set(edit->record->used.data, slot) && !bit_is_set(edit->record->punctured.data, slot)) {
+            leaf_puncture(edit, slot);
+        }
+        return STATUS_OK;
+    case LEAF_USE:
+        return leaf_use(edit, owner, slot);
+    }
+    UNREACHABLE();
+}
+
+/* Note the punctures under the seal that will take them, and tell the vault. */
+static enum status page_note_punctures(struct page_edit *edit)
+{
+    struct tables *tables = edit->change->tables;
+    struct outcome *outcome = &edit->change->outcome;
+    struct table_key key = key_dirty_page(edit->change->cluster->seal + 1, edit->puncture.page);
+    struct kv_slice before;
+    uint8_t bitmap[BITMAP_BYTES];
+    memcpy(bitmap, edit->puncture.leaves, BITMAP_BYTES);
+    enum status status = tables_get_bytes(tables, key, &before);
+    if (status == STATUS_OK && before.bytes == BITMAP_BYTES) {
+        for (size_t i = 0; i < BITMAP_BYTES; i++) {
+            bitmap[i] |= ((const uint8_t *)before.data)[i];
+        }
+    } else if (status != STATUS_NOT_FOUND) {
+        return tables_fail(tables, status == STATUS_OK ? STATUS_CORRUPT : status);
+    }
+    tables_put_bytes(tables, key, bitmap, BITMAP_BYTES);
+    outcome->punctured[outcome->punctured_count++] = edit->puncture;
+    return STATUS_OK;
+}
+
+/* Carry out `count` edits of one page. */
+static enum status page_apply(struct change *change, const struct leaf_owner *owner, const struct leaf_edit *edits,
+                              size_t count)
+{
+    uint32_t page = edits[0].range.page;
+    struct page_edit edit = {.change = change, .puncture.page = page};
+    enum status status = page_get(change->tables, page, &edit.record);
+    if (status != STATUS_OK) {
+        /* Only leaves that somebody asks for may be on a page that does not exist. */
+        bool asked_for = status == STATUS_NOT_FOUND && edits[0].action == LEAF_USE;
+        return asked_for ? STATUS_CONFLICT : tables_missing(change->tables, status);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct leaf_range range = edits[i].range;
+        if (range.first_slot >= PAGE_LEAVES || range.count > PAGE_LEAVES - range.first_slot) {
+            return edits[i].action == LEAF_USE ? STATUS_CONFLICT : tables_fail(change->tables, STATUS_CORRUPT);
+        }
+        for (uint32_t slot = range.first_slot; slot - range.first_slot < range.count; slot++) {
+            status = leaf_act(&edit, owner, edits[i].action, slot);
+            if (status != STATUS_OK) {
+                return status;
             }
         }
     }
+    if (edit.changed) {
+        page_put(change, page, edit.record);
+    }
+    return edit.punctured ? page_note_punctures(&edit) : STATUS_OK;
+}
+
+/* By page; what goes, goes first. */
+static int edit_order(const void *left, const void *right)
+{
+    const struct leaf_edit *a = left;
+    const struct leaf_edit *b = right;
+    if (a->range.page != b->range.page) {
+        return a->range.page < b->range.page ? -1 : 1;
+    }
+    if (a->action != b->action) {
+        return a->action < b->action ? -1 : 1;
+    }
+    return a->range.first_slot < b->range.first_slot ? -1 : a->range.first_slot > b->range.first_slot;
+}
+
+/* Room for what up to `pages` pages lose. A command punctures once. */
+static bool punctures_begin(struct change *change, size_t pages)
+{
+    CHECK(change->outcome.punctured == NULL);
+    change->outcome.punctured =
+        scratch_take(&change->tables->scratch, (pages + 1) * sizeof(change->outcome.punctured[0]));
+    return change->outcome.punctured != NULL;
+}
+
+static enum status edits_apply(struct change *change, const struct leaf_owner *owner, struct leaf_edit *edits,
+                               size_t count)
+{
+    if (!punctures_begin(change, count)) {
+        return tables_fail(change->tables, STATUS_TOO_LARGE);
+    }
+    qsort(edits, count, sizeof(edits[0]), edit_order);
+    enum status status = STATUS_OK;
+    for (size_t first = 0, end = 0; status == STATUS_OK && first < count; first = end) {
+        while (end < count && edits[end].range.page == edits[first].range.page) {
+            end++;
+        }
+        status = page_apply(change, owner, edits + first, end - first);
+    }
+    return status;
+}
+
+/* ---- use and puncture -------------------------------------------------------------------------- */
+
+static void edits_add(struct leaf_edit *edits, enum leaf_action action, const struct leaf_at *leaves, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        edits[i] = (struct leaf_edit){.action = action,
+                                      .range = {.page = leaves[i].page, .first_slot = leaves[i].slot, .count = 1}};
+    }
+}
+
+enum status leaves_exchange(struct change *change, uint64_t tenant_id, uint64_t bucket_id, const struct leaf_at *used,
+                            size_t used_count, const struct leaf_at *gone, size_t gone_count)
+{
+    const struct leaf_owner owner = {.tenant_id = tenant_id, .bucket_id = bucket_id};
+    size_t count = used_count + gone_count;
+    struct leaf_edit *edits = scratch_take(&change->tables->scratch, (count + 1) * sizeof(*edits));
+    if (edits == NULL) {
+        return tables_fail(change->tables, STATUS_TOO_LARGE);
+    }
+    edits_add(edits, LEAF_USE, used, used_count);
+    edits_add(edits + used_count, LEAF_ERASE, gone, gone_count);
+    return edits_apply(change, &owner, edits, count);
+}
+
+enum status leaves_give_up(struct change *change, uint64_t tenant_id, struct leaf_at leaf)
+{
+    Trilith__PageRecord *record = NULL;
+    enum status status = page_get(change->tables, leaf.page, &record);
+    if (status != STATUS_OK) {
+        return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    }
+    if (leaf.slot >= record->next_slot || record->tenant_id != tenant_id || record->bucket_id == 0) {
+        return STATUS_OK;
+    }
+    const struct leaf_owner owner = {.tenant_id = tenant_id, .bucket_id = record->bucket_id};
+    struct leaf_edit edit;
+    edits_add(&edit, LEAF_DISCARD, &leaf, 1);
+    return edits_apply(change, &owner, &edit, 1);
+}
+
+/* ---- leases that have run out ------------------------------------------------------------------ */
+
+static bool lease_has_lapsed(struct kv_slice key, uint64_t time_ms)
+{
+    return key.bytes == 17 && number_of_be((const uint8_t *)key.data + 1, 8) <= time_ms;
+}
+
+bool leaves_have_lapsed(struct tables *tables, uint64_t time_ms)
+{
+    struct table_walk walk;
+    struct kv_slice key, value;
+    table_walk_open(&walk, tables, key_prefix(key_lease(0, 0, 0), 1));
+    bool lapsed = table_walk_row(&walk, &key, &value) && lease_has_lapsed(key, time_ms);
+    table_walk_close(&walk);
+    return lapsed;
+}
+
+enum status leaves_lapse(struct change *change)
+{
+    struct tables *tables = change->tables;
+    struct leaf_edit *edits = scratch_take(&tables->scratch, LEASES_LAPSED_MAX * sizeof(*edits));
+    if (edits == NULL) {
+        return tables_fail(tables, STATUS_TOO_LARGE);
+    }
+    struct table_walk walk;
+    struct kv_slice key, value;
+    size_t count = 0;
+    table_walk_open(&walk, tables, key_prefix(key_lease(0, 0, 0), 1));
+    for (; count < LEASES_LAPSED_MAX && table_walk_row(&walk, &key, &value); table_walk_next(&walk)) {
+        if (!lease_has_lapsed(key, change->time_ms)) {
+            break;
+        }
+        const uint8_t *bytes = key.data;
+        struct leaf_range range = {.page = (uint32_t)number_of_be(bytes + 9, 4),
+                                   .first_slot = (uint32_t)number_of_be(bytes + 13, 4),
+                                   .count = value.bytes == 8 ? (uint32_t)number_of_be(value.data, 8) : UINT32_MAX};
+        edits[count++] = (struct leaf_edit){.action = LEAF_DISCARD, .range = range};
+        tables_delete(tables, key_lease(number_of_be(bytes + 1, 8), range.page, range.first_slot));
+    }
+    table_walk_close(&walk);
+    const struct leaf_owner nobody = {0};
+    return tables->failed != STATUS_OK ? tables->failed : edits_apply(change, &nobody, edits, count);
+}
+
+/* ---- whole buckets ----------------------------------------------------------------------------- */
+
+static size_t bucket_pages(struct table_walk *walk)
+{
+    struct kv_slice key, value;
+    size_t count = 0;
+    for (; count < PAGES_DROPPED_MAX && table_walk_row(walk, &key, &value); table_walk_next(walk)) {
+        count++;
+    }
+    table_walk_seek(walk, &walk->prefix);
+    return count;
+}
+
+static bool page_has_live_leaf(const Trilith__PageRecord *record)
+{
+    for (size_t i = 0; i < BITMAP_BYTES; i++) {
+        if ((record->used.data[i] & ~record->punctured.data[i]) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Puncture what is left of a page, unless something on it lives. */
+static enum status page_drop(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t page)
+{
+    Trilith__PageRecord *record = NULL;
+    enum status status = page_get(change->tables, page, &record);
+    if (status != STATUS_OK) {
+        return tables_missing(change->tables, status);
+    }
+    if (page_has_live_leaf(record)) {
+        return STATUS_OK;
+    }
+    const struct leaf_owner owner = {.tenant_id = tenant_id, .bucket_id = bucket_id};
+    const struct leaf_edit all = {.action = LEAF_DISCARD, .range = {.page = page, .count = PAGE_LEAVES}};
+    tables_delete(change->tables, key_bucket_page(tenant_id, bucket_id, page));
+    return page_apply(change, &owner, &all, 1);
+}
+
+enum status leaves_drop(struct change *change, uint64_t tenant_id, uint64_t bucket_id)
+{
+    struct tables *tables = change->tables;
+    struct scratch *scratch = &tables->scratch;
+    struct table_walk walk;
+    struct kv_slice key, value;
+    enum status status = STATUS_OK;
+    table_walk_open(&walk, tables, key_prefix(key_bucket_page(tenant_id, bucket_id, 0), 17));
+    size_t pages = bucket_pages(&walk);
+    if (!punctures_begin(change, pages)) {
+        status = tables_fail(tables, STATUS_TOO_LARGE);
+    }
+    for (; status == STATUS_OK && pages > 0 && table_walk_row(&walk, &key, &value); table_walk_next(&walk)) {
+        /* The records of so many pages do not fit into the scratch together: each is given back. */
+        size_t used_bytes = scratch->used;
+        status = page_drop(change, tenant_id, bucket_id, (uint32_t)number_of_be((const uint8_t *)key.data + 17, 4));
+        scratch->used = used_bytes;
+        pages--;
+    }
     table_walk_close(&walk);
     return status == STATUS_OK ? tables->failed : status;
+}
+
+/* ---- for a vault that opens -------------------------------------------------------------------- */
+
+enum status leaves_each_dirty(struct tables *tables, void (*each)(void *user, const struct page_puncture *puncture),
+                              void *user)
+{
+    struct table_walk walk;
+    struct kv_slice key, value;
+    table_walk_open(&walk, tables, key_prefix(key_dirty_page(0, 0), 1));
+    for (; table_walk_row(&walk, &key, &value); table_walk_next(&walk)) {
+        if (key.bytes != 13 || value.bytes != BITMAP_BYTES) {
+            (void)tables_fail(tables, STATUS_CORRUPT);
+            break;
+        }
+        struct page_puncture puncture = {.page = (uint32_t)number_of_be((const uint8_t *)key.data + 9, 4)};
+        memcpy(puncture.leaves, value.data, BITMAP_BYTES);
+        each(user, &puncture);
+    }
+    table_walk_close(&walk);
+    return tables->failed;
 }

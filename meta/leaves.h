@@ -1,33 +1,59 @@
 /* leaves.h - which vault leaf is whose: pages, leases, use and puncture, as part of the replicated state.
  *
+ * fresh ──lease──> idle ──use──> live ──puncture──> punctured          (idle, when its lease runs out unused: punctured too)
+ *
  * Only numbers stand here. What a leaf's secret is, the vault knows (vault/vault.h). The rules:
  * - a page of 256 leaves belongs to one bucket of one tenant for ever;
- * - a leaf is given out once, in one lease; when the lease has expired unused, the leaf stays unused for ever;
- * - a leaf is used by at most one version: puncturing it can't take another version's key away;
- * - a punctured leaf never comes back. */
+ * - the keys (DEK) of a tenant have pages of their own: bucket 0;
+ * - a leaf is given out once, in one lease; when the lease has expired unused, the leaf is punctured;
+ * - a leaf is used by at most one version or DEK: puncturing it can't take another's key away;
+ * - a punctured leaf never comes back.
+ * Every puncture is also noted under the number of the seal that will take it out of the vault (epochs.h): what a vault
+ * must be told when it opens. cluster->leaves_live and leaves_punctured count. */
 #ifndef TRILITH_META_LEAVES_H
 #define TRILITH_META_LEAVES_H
 
 #include "meta/change.h"
 
-#define PAGE_LEAVES 256
+#define PAGE_LEAVES       256
 
-/* Lease up to `count` (1..256) fresh leaves of the bucket's open page, opening a page when that one is used up.
- * Writes the page, and `bucket->open_page` (the caller writes the bucket). Sets outcome.leased. STATUS_OK. */
-MUST_USE enum status leaves_lease(struct change *change, Trilith__BucketRecord *bucket,
+#define LEASES_LAPSED_MAX 256u   /* by one command */
+#define PAGES_DROPPED_MAX 65536u /* by one command */
+
+/* Lease up to `count` (1..256) fresh leaves of the open page (0: none yet) of `bucket_id` of `tenant_id`, opening a page
+ * when that one is used up. Writes the page, and `*open_page` (the caller writes the row that it stands in). Sets
+ * outcome.leased. STATUS_OK; STATUS_BUSY: a close is under way and the pages that its table reaches are used up. */
+MUST_USE enum status leaves_lease(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *open_page,
                                   const Trilith__LeaseLeaves *command);
 
-/* Use leaf `slot` of `page` for a version in `bucket` and, when `replaced` is not NULL, puncture the leaf of the
- * version it replaces (which may lie on the same page); then outcome.punctured says so.
- * STATUS_CONFLICT: not leased now, another bucket's, used before, or punctured. */
-MUST_USE enum status leaves_use(struct change *change, const Trilith__BucketRecord *bucket, uint32_t page,
-                                uint32_t slot, const Trilith__Object *replaced);
+/* A leaf by its number. */
+struct leaf_at {
+    uint32_t page;
+    uint32_t slot;
+};
 
-/* Puncture the leaf of a version that is being deleted. */
-MUST_USE enum status leaves_puncture(struct change *change, const Trilith__Object *object);
+/* Use `used` (count leaves, of pages of `tenant_id` and `bucket_id`) and puncture `gone` (live leaves, of any page): the
+ * two may lie on the same pages. outcome.punctured says what is gone.
+ * STATUS_CONFLICT: one of `used` is not leased now, another bucket's, used before, or punctured. */
+MUST_USE enum status leaves_exchange(struct change *change, uint64_t tenant_id, uint64_t bucket_id,
+                                     const struct leaf_at *used, size_t used_count, const struct leaf_at *gone,
+                                     size_t gone_count);
 
-/* Call `each` for every punctured leaf. For the vault, when it opens. */
-MUST_USE enum status leaves_each_punctured(struct tables *tables,
-                                           void (*each)(void *user, uint32_t page, uint32_t slot), void *user);
+/* Puncture a leaf of a bucket that was leased and that nobody uses: of a write that was given up. Live, fresh, punctured
+ * and unknown leaves, those of keys, and another tenant's are left alone. STATUS_OK. */
+MUST_USE enum status leaves_give_up(struct change *change, uint64_t tenant_id, struct leaf_at leaf);
+
+/* Puncture the unused leaves of leases that ran out before now: at most LEASES_LAPSED_MAX leases. STATUS_OK. */
+MUST_USE enum status leaves_lapse(struct change *change);
+/* Are there leases that ran out before `time_ms`? */
+bool leaves_have_lapsed(struct tables *tables, uint64_t time_ms);
+
+/* Puncture every leaf of every page of a bucket (0: of the tenant's keys) that has no live leaf any more: at most
+ * PAGES_DROPPED_MAX pages; further ones hold nothing live either. The bucket is being deleted. STATUS_OK. */
+MUST_USE enum status leaves_drop(struct change *change, uint64_t tenant_id, uint64_t bucket_id);
+
+/* Call `each` for every page with punctures that the vault's current table may still hold. For a vault that opens. */
+MUST_USE enum status leaves_each_dirty(struct tables *tables,
+                                       void (*each)(void *user, const struct page_puncture *puncture), void *user);
 
 #endif

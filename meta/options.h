@@ -5,12 +5,24 @@
 #include "base/config.h"
 #include "base/net.h"
 
-#define META_PATH_BYTES 1024
+#define META_PATH_BYTES  1024
+#define META_TOKEN_BYTES 64
+
+extern const char *const meta_kms_names[]; /* "file", "pkcs11", NULL */
 
 struct meta_options {
     char listen[NET_ADDRESS_BYTES];
     char directory[META_PATH_BYTES];
+    unsigned kms; /* index into meta_kms_names */
     char key_file[META_PATH_BYTES];
+    char key_passphrase_file[META_PATH_BYTES];
+    char pkcs11_module[META_PATH_BYTES];
+    char pkcs11_token[META_TOKEN_BYTES];
+    char pkcs11_pin_file[META_PATH_BYTES];
+    uint64_t kms_timeout_ms;
+    char vault_slot[META_PATH_BYTES];
+    uint64_t epoch_ms;
+    uint64_t dek_retire_ms;
     uint64_t node_lease_ms;
     uint64_t leaf_lease_ms;
     uint64_t key_lease_ms;

@@ -7,6 +7,9 @@
  * starts after an answer sees the change. Reads are served from the tables. A journal or table that fails ends the
  * service: everything under way is answered with STATUS_IO, its outcome unknown, and `failed` runs.
  *
+ * The vault's keeper (vault/keeper.h) is told of every command that concerns it, in the order of the journal, before
+ * the command's sender is answered. Requests that need the KMS wait for it beside the loop; no others do.
+ *
  * Secrets (leaves, DEKs, S3 secrets) are put together from guarded memory for one reply and wiped; journal and tables
  * never see them in clear.
  * Bounds     SERVICE_OPERATIONS_MAX commands under way; beyond that requests get STATUS_BUSY.
@@ -20,7 +23,7 @@
 #include "meta/journal.h"
 #include "meta/kms.h"
 #include "meta/state.h"
-#include "meta/vault/vault.h"
+#include "meta/vault/keeper.h"
 
 #define SERVICE_OPERATIONS_MAX 4096u
 
@@ -32,6 +35,8 @@ struct meta_service_options {
     uint64_t key_lease_ms;  /* how long a gateway may keep a tenant's DEK or a credential */
     uint32_t pgs_per_disk;  /* placement.h */
     uint32_t scatter_width;
+    uint64_t epoch_ms;      /* how long a leaf that was punctured may stand in the vault; 0: until somebody asks */
+    uint64_t dek_retire_ms; /* how long writes that began under a DEK that was rotated out may still be committed */
 };
 
 /* What the service stands on. All stay the caller's and outlive it, but for the journal. */
@@ -41,6 +46,7 @@ struct meta_service_parts {
     struct kv *kv;
     struct state *state;
     struct kms *kms;
+    struct vault_parts vault;                       /* its loop is `loop` */
     void (*failed)(void *user, enum status status); /* once; the service should be stopped */
     void *user;
 };
@@ -53,17 +59,21 @@ struct journal_user *meta_service_journal_user(struct meta_service *service);
 /* STATUS_OK, or why a replayed or committed command could not be applied. */
 enum status meta_service_health(const struct meta_service *service);
 
-/* Begin to serve on `address`: tells the vault what was punctured and makes the cluster when the journal is new.
- * `started` runs once, later: STATUS_OK; STATUS_CONFLICT: journal and tables belong to different clusters; STATUS_EXISTS,
- * STATUS_DENIED, STATUS_INVALID: the address; STATUS_CORRUPT, STATUS_IO. The service owns `journal` from here on. */
-void meta_service_start(struct meta_service *service, struct journal *journal, struct vault *vault, const char *address,
+/* Begin to serve on `address`: makes the cluster when the journal is new, opens the vault (and begins its first epoch),
+ * tells it what was punctured. `started` runs once, later: STATUS_OK; the statuses of vault_settle() and vault_load(),
+ * and meta_service_message() says what to do; STATUS_CONFLICT: journal and tables belong to different clusters;
+ * STATUS_EXISTS, STATUS_DENIED, STATUS_INVALID: the address; STATUS_CORRUPT, STATUS_IO. The service owns `journal` from
+ * here on. */
+void meta_service_start(struct meta_service *service, struct journal *journal, const char *address,
                         void (*started)(void *user, enum status status), void *user);
+/* For people: why it did not start or had to stop; empty when there is nothing more to say than the status. */
+const char *meta_service_message(const struct meta_service *service);
 /* The bound address. */
 const char *meta_service_address(const struct meta_service *service);
 
 /* Stop taking requests, finish what is under way, make the tables durable, close the journal, free the service. */
 void meta_service_stop(struct meta_service *service, void (*stopped)(void *user), void *user);
-/* Free everything as a crash would; nothing more is written. For tests. */
+/* Free a service that was not started. Its journal, if it was opened, has been closed before. */
 void meta_service_abandon(struct meta_service *service);
 
 #endif

@@ -1,13 +1,9 @@
 /* service_catalog.c - requests about buckets, leaves and objects. */
 #include "meta/service_private.h"
 
-#include "meta/catalog.h"
 #include "meta/leaves.h"
 #include "meta/registry.h"
 #include "meta/tenants.h"
-
-/* A request's message as a part of a command: it is only packed, never changed. */
-#define MESSAGE_OF(request, type) ((type *)(uintptr_t)(request)->message)
 
 /* ---- buckets ----------------------------------------------------------------------------------- */
 
@@ -17,9 +13,16 @@ static void reply_bucket(struct meta_service *service, struct rpc_request *reque
     struct tables *tables = service_tables(service);
     Trilith__BucketRecord *record = NULL;
     Trilith__BucketReply reply = TRILITH__BUCKET_REPLY__INIT;
+    Trilith__TenantRecord *tenant = NULL;
     enum status status = catalog_bucket(tables, tenant_id, name, &record);
     if (status == STATUS_OK) {
+        status = tenant_by_id(tables, tenant_id, &tenant);
+    }
+    if (status == STATUS_OK) {
         reply.bucket = catalog_bucket_message(tables, record);
+        if (reply.bucket != NULL) {
+            reply.bucket->dek_version = tenant->dek_version;
+        }
     }
     service_reply(service, request, status, &reply);
 }
@@ -34,15 +37,14 @@ void serve_bucket_create(struct meta_service *service, struct rpc_request *reque
     Trilith__Command command = TRILITH__COMMAND__INIT;
     command.change_case = TRILITH__COMMAND__CHANGE_BUCKET_CREATE;
     command.bucket_create = message;
-    (void)service_submit(service, request, &command);
+    service_submit(service, request, &command);
 }
 
-void finish_bucket_create(struct meta_service *service, const struct operation *operation,
-                          const struct outcome *outcome)
+void finish_bucket_create(struct meta_service *service, struct rpc_request *request, const struct outcome *outcome)
 {
-    const Trilith__BucketCreateRequest *message = MESSAGE_OF(operation->request, Trilith__BucketCreateRequest);
+    const Trilith__BucketCreateRequest *message = MESSAGE_OF(request, Trilith__BucketCreateRequest);
     (void)outcome;
-    reply_bucket(service, operation->request, message->tenant_id, message->name);
+    reply_bucket(service, request, message->tenant_id, message->name);
 }
 
 void serve_bucket_get(struct meta_service *service, struct rpc_request *request)
@@ -56,7 +58,7 @@ void serve_bucket_delete(struct meta_service *service, struct rpc_request *reque
     Trilith__Command command = TRILITH__COMMAND__INIT;
     command.change_case = TRILITH__COMMAND__CHANGE_BUCKET_DELETE;
     command.bucket_delete = MESSAGE_OF(request, Trilith__BucketDeleteRequest);
-    (void)service_submit(service, request, &command);
+    service_submit(service, request, &command);
 }
 
 void serve_bucket_list(struct meta_service *service, struct rpc_request *request)
@@ -70,13 +72,25 @@ void serve_bucket_list(struct meta_service *service, struct rpc_request *request
 
 /* ---- leaves ------------------------------------------------------------------------------------ */
 
+/* STATUS_KEY_REVOKED: the tenant is switched off. */
+static enum status tenant_may_use(struct tables *tables, uint64_t tenant_id)
+{
+    Trilith__TenantRecord *tenant = NULL;
+    enum status status = tenant_by_id(tables, tenant_id, &tenant);
+    return status == STATUS_OK && tenant->revoked ? STATUS_KEY_REVOKED : status;
+}
+
 void serve_leaf_lease(struct meta_service *service, struct rpc_request *request)
 {
     const Trilith__LeafLeaseRequest *message = MESSAGE_OF(request, Trilith__LeafLeaseRequest);
+    struct tables *tables = service_tables(service);
     Trilith__MapNode *node = NULL;
-    enum status status = message->count < 1 || message->count > PAGE_LEAVES
+    enum status status = message->count < 1 || message->count > PAGE_LEAVES || message->bucket_id == 0
                              ? STATUS_INVALID
-                             : registry_node(service_tables(service), message->node_id, &node);
+                             : registry_node(tables, message->node_id, &node);
+    if (status == STATUS_OK) {
+        status = tenant_may_use(tables, message->tenant_id);
+    }
     if (status != STATUS_OK) {
         service_reply_status(service, request, status);
         return;
@@ -87,30 +101,30 @@ void serve_leaf_lease(struct meta_service *service, struct rpc_request *request)
     lease.tenant_id = message->tenant_id;
     lease.bucket_id = message->bucket_id;
     lease.count = message->count;
-    /* By the state's clock, which may be ahead of ours after the wall clock was set back. */
-    uint64_t now_ms = loop_wall_ms(service->parts.loop);
-    uint64_t state_ms = state_time_ms(service->parts.state);
-    lease.expires_ms = (now_ms > state_ms ? now_ms : state_ms) + service->options.leaf_lease_ms;
+    lease.expires_ms = service_now_ms(service) + service->options.leaf_lease_ms;
     command.change_case = TRILITH__COMMAND__CHANGE_LEASE_LEAVES;
     command.lease_leaves = &lease;
-    (void)service_submit(service, request, &command);
+    service_submit(service, request, &command);
 }
 
-void finish_leaf_lease(struct meta_service *service, const struct operation *operation, const struct outcome *outcome)
+void finish_leaf_lease(struct meta_service *service, struct rpc_request *request, const struct outcome *outcome)
 {
+    const struct leaf_range leased = outcome->leased;
     struct tables *tables = service_tables(service);
-    uint32_t count = outcome->leased.count;
+    uint32_t count = leased.count;
     struct key *leaves[PAGE_LEAVES] = {NULL};
+    enum status status = STATUS_OK;
     CHECK(count >= 1 && count <= PAGE_LEAVES);
     for (uint32_t i = 0; i < count; i++) {
         leaves[i] = key_take(service->keys);
         CHECK(leaves[i] != NULL); /* The pool holds a whole page, and nothing else is out between callbacks. */
+        enum status derived = service_derive(service, leased.page, leased.first_slot + i, leaves[i]);
+        status = status == STATUS_OK ? derived : status;
     }
-    enum status status = vault_lease(service->vault, outcome->leased.page, outcome->leased.first_slot, leaves, count);
 
     Trilith__LeafLeaseReply reply = TRILITH__LEAF_LEASE_REPLY__INIT;
-    reply.page = outcome->leased.page;
-    reply.first_slot = outcome->leased.first_slot;
+    reply.page = leased.page;
+    reply.first_slot = leased.first_slot;
     reply.lease_ms = (uint32_t)service->options.leaf_lease_ms;
     reply.leaves = scratch_take(&tables->scratch, count * sizeof(reply.leaves[0]));
     CHECK(reply.leaves != NULL);
@@ -118,7 +132,7 @@ void finish_leaf_lease(struct meta_service *service, const struct operation *ope
         reply.leaves[i] = (ProtobufCBinaryData){.data = leaves[i]->bytes, .len = KEY_BYTES};
     }
     reply.n_leaves = count;
-    service_reply(service, operation->request, status, &reply);
+    service_reply(service, request, status, &reply);
     for (uint32_t i = 0; i < count; i++) {
         key_release(service->keys, leaves[i]);
     }
@@ -136,16 +150,15 @@ void serve_object_commit(struct meta_service *service, struct rpc_request *reque
     Trilith__Command command = TRILITH__COMMAND__INIT;
     command.change_case = TRILITH__COMMAND__CHANGE_OBJECT_COMMIT;
     command.object_commit = message;
-    (void)service_submit(service, request, &command);
+    service_submit(service, request, &command);
 }
 
-void finish_object_commit(struct meta_service *service, const struct operation *operation,
-                          const struct outcome *outcome)
+void finish_object_commit(struct meta_service *service, struct rpc_request *request, const struct outcome *outcome)
 {
     Trilith__ObjectCommitReply reply = TRILITH__OBJECT_COMMIT_REPLY__INIT;
     reply.modified_ms = outcome->modified_ms;
     reply.erasure_id = outcome->erasure_id;
-    service_reply(service, operation->request, STATUS_OK, &reply);
+    service_reply(service, request, STATUS_OK, &reply);
 }
 
 /* Find bucket and object by name. STATUS_CONFLICT: no such bucket; STATUS_NOT_FOUND: no such object. */
@@ -164,14 +177,17 @@ void serve_object_get(struct meta_service *service, struct rpc_request *request)
     const Trilith__ObjectGetRequest *message = MESSAGE_OF(request, Trilith__ObjectGetRequest);
     Trilith__ObjectGetReply reply = TRILITH__OBJECT_GET_REPLY__INIT;
     Trilith__BucketRecord *bucket = NULL;
+    struct tables *tables = service_tables(service);
     struct key *leaf = key_take(service->keys);
     CHECK(leaf != NULL);
-    enum status status =
-        object_find(service_tables(service), message->tenant_id, message->bucket, message->key, &bucket, &reply.object);
+    enum status status = object_find(tables, message->tenant_id, message->bucket, message->key, &bucket, &reply.object);
+    if (status == STATUS_OK) {
+        status = tenant_may_use(tables, message->tenant_id);
+    }
     if (status == STATUS_OK) {
         reply.bucket_id = bucket->id;
         reply.leaf = (ProtobufCBinaryData){.data = leaf->bytes, .len = KEY_BYTES};
-        status = vault_derive(service->vault, reply.object->page, reply.object->slot, leaf);
+        status = service_derive(service, reply.object->page, reply.object->slot, leaf);
     }
     service_reply(service, request, status, &reply);
     key_release(service->keys, leaf);
@@ -182,15 +198,14 @@ void serve_object_delete(struct meta_service *service, struct rpc_request *reque
     Trilith__Command command = TRILITH__COMMAND__INIT;
     command.change_case = TRILITH__COMMAND__CHANGE_OBJECT_DELETE;
     command.object_delete = MESSAGE_OF(request, Trilith__ObjectDeleteRequest);
-    (void)service_submit(service, request, &command);
+    service_submit(service, request, &command);
 }
 
-void finish_object_delete(struct meta_service *service, const struct operation *operation,
-                          const struct outcome *outcome)
+void finish_object_delete(struct meta_service *service, struct rpc_request *request, const struct outcome *outcome)
 {
     Trilith__ObjectDeleteReply reply = TRILITH__OBJECT_DELETE_REPLY__INIT;
     reply.erasure_id = outcome->erasure_id;
-    service_reply(service, operation->request, STATUS_OK, &reply);
+    service_reply(service, request, STATUS_OK, &reply);
 }
 
 void serve_object_list(struct meta_service *service, struct rpc_request *request)

@@ -7,8 +7,7 @@
 
 #include "base/log.h"
 
-#define MESSAGE_OF(request, type) ((type *)(uintptr_t)(request)->message)
-#define CHUNKS_MAX                1024u /* in one request */
+#define CHUNKS_MAX 1024u /* in one request */
 
 static uint64_t map_epoch(const struct meta_service *service)
 {
@@ -140,16 +139,15 @@ void serve_node_register(struct meta_service *service, struct rpc_request *reque
     Trilith__Command command = TRILITH__COMMAND__INIT;
     command.change_case = TRILITH__COMMAND__CHANGE_NODE_JOIN;
     command.node_join = &join;
-    (void)service_submit(service, request, &command);
+    service_submit(service, request, &command);
 }
 
-void finish_node_register(struct meta_service *service, const struct operation *operation,
-                          const struct outcome *outcome)
+void finish_node_register(struct meta_service *service, struct rpc_request *request, const struct outcome *outcome)
 {
-    const Trilith__NodeRegisterRequest *message = MESSAGE_OF(operation->request, Trilith__NodeRegisterRequest);
+    const Trilith__NodeRegisterRequest *message = MESSAGE_OF(request, Trilith__NodeRegisterRequest);
     log_event(LOG_INFO, "node_joined", "node=%llu name=%s disks=%zu epoch=%llu", (unsigned long long)outcome->id,
               message->name, message->n_disks, (unsigned long long)map_epoch(service));
-    reply_registered(service, operation->request, outcome->id);
+    reply_registered(service, request, outcome->id);
 }
 
 /* ---- heartbeat --------------------------------------------------------------------------------- */
@@ -230,7 +228,7 @@ static void submit_condemnation(struct meta_service *service, struct rpc_request
     Trilith__Command command = TRILITH__COMMAND__INIT;
     command.change_case = TRILITH__COMMAND__CHANGE_CONDEMN_CHUNKS;
     command.condemn_chunks = condemn;
-    (void)service_submit(service, request, &command);
+    service_submit(service, request, &command);
 }
 
 void serve_chunks_abort(struct meta_service *service, struct rpc_request *request)
@@ -240,7 +238,7 @@ void serve_chunks_abort(struct meta_service *service, struct rpc_request *reques
         service_reply_status(service, request, STATUS_INVALID);
         return;
     }
-    if (message->n_chunks == 0) {
+    if (message->n_chunks == 0 && message->page == 0) {
         service_reply_status(service, request, STATUS_OK);
         return;
     }
@@ -249,6 +247,8 @@ void serve_chunks_abort(struct meta_service *service, struct rpc_request *reques
     condemn.tenant_id = message->tenant_id;
     condemn.chunks = message->chunks;
     condemn.n_chunks = message->n_chunks;
+    condemn.page = message->page;
+    condemn.slot = message->slot;
     submit_condemnation(service, request, &condemn);
 }
 
@@ -302,10 +302,10 @@ void serve_chunks_check(struct meta_service *service, struct rpc_request *reques
     submit_condemnation(service, request, &condemn);
 }
 
-void finish_chunks_check(struct meta_service *service, const struct operation *operation, const struct outcome *outcome)
+void finish_chunks_check(struct meta_service *service, struct rpc_request *request, const struct outcome *outcome)
 {
     (void)outcome; /* What was not referenced when the command was applied never will be. */
-    reply_checked(service, operation->request);
+    reply_checked(service, request);
 }
 
 /* ---- wipes ------------------------------------------------------------------------------------- */
@@ -341,7 +341,7 @@ void serve_wipe_done(struct meta_service *service, struct rpc_request *request)
     wipes.n_results = message->n_results;
     command.change_case = TRILITH__COMMAND__CHANGE_RECORD_WIPES;
     command.record_wipes = &wipes;
-    (void)service_submit(service, request, &command);
+    service_submit(service, request, &command);
 }
 
 /* ---- the cluster, for operators ---------------------------------------------------------------- */
@@ -413,6 +413,21 @@ static void count_pgs(const Trilith__Map *map, Trilith__DiskHealth *const *healt
     }
 }
 
+static void fill_keys_and_vault(struct meta_service *service, Trilith__KmsStatus *kms, Trilith__VaultStatus *vault,
+                                Trilith__ClusterStatusReply *reply)
+{
+    const struct kms_health *health = kms_health(service->parts.kms);
+    trilith__kms_status__init(kms);
+    kms->provider = (char *)(uintptr_t)kms_provider_name(service->parts.kms);
+    kms->available = health->available;
+    kms->since_ms = health->since_ms;
+    kms->message = (char *)(uintptr_t)health->message;
+    *vault = service_vault_status(service);
+    reply->kms = kms;
+    reply->vault = vault;
+    reply->healthy = reply->healthy && kms->available && vault->balanced;
+}
+
 static bool cluster_is_healthy(const Trilith__Map *map, Trilith__DiskHealth *const *health,
                                const Trilith__ClusterStatusReply *reply)
 {
@@ -432,6 +447,8 @@ void serve_cluster_status(struct meta_service *service, struct rpc_request *requ
     const Trilith__ClusterRecord *cluster = state_cluster(service->parts.state);
     struct tables *tables = service_tables(service);
     Trilith__ClusterStatusReply reply = TRILITH__CLUSTER_STATUS_REPLY__INIT;
+    Trilith__KmsStatus kms;
+    Trilith__VaultStatus vault;
     Trilith__Map *map = NULL;
     enum status status = registry_map(tables, cluster->map_epoch, &map);
     Trilith__DiskHealth **health = status == STATUS_OK ? service_disk_health(service, map) : NULL;
@@ -450,6 +467,7 @@ void serve_cluster_status(struct meta_service *service, struct rpc_request *requ
     }
     count_pgs(map, health, &reply);
     reply.healthy = cluster_is_healthy(map, health, &reply);
+    fill_keys_and_vault(service, &kms, &vault, &reply);
     reply.cluster_id = cluster->cluster_id;
     reply.erasures_open = cluster->erasures_open;
     reply.objects = cluster->objects;

@@ -2,11 +2,14 @@
 #include "meta/state.h"
 
 #include "meta/catalog.h"
+#include "meta/epochs.h"
 #include "meta/erasure.h"
+#include "meta/leaves.h"
 #include "meta/registry.h"
 #include "meta/tenants.h"
 
 #include "base/bytes.h"
+#include "base/keys.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +18,10 @@ struct state {
     struct tables tables;
     uint64_t applied_index;
     uint64_t time_ms;
-    Trilith__ClusterRecord cluster; /* its cluster_id points to the field below */
+    Trilith__ClusterRecord cluster; /* its bytes point to the fields below */
     uint8_t cluster_id[16];
+    uint8_t commitment[COMMITMENT_BYTES];
+    uint8_t sealed_commitment[COMMITMENT_BYTES];
 };
 
 /* ---- open -------------------------------------------------------------------------------------- */
@@ -31,17 +36,37 @@ static void cluster_begin(Trilith__ClusterRecord *cluster)
     cluster->next_bucket_id = 1;
     cluster->next_page = 1;
     cluster->next_erasure_id = 1;
+    cluster->keys_destroyed_below = 1;
+    cluster->keys_sealed_below = 1;
+}
+
+static bool bytes_are_valid(ProtobufCBinaryData value, size_t size)
+{
+    return value.len == 0 || value.len == size;
+}
+
+static bool cluster_is_valid(const Trilith__ClusterRecord *record)
+{
+    return record->cluster_id.len == 16 && bytes_are_valid(record->commitment, COMMITMENT_BYTES) &&
+           bytes_are_valid(record->sealed_commitment, COMMITMENT_BYTES);
+}
+
+/* Let `value`, of `size` bytes or none, stand in `buffer`. */
+static void bytes_keep(ProtobufCBinaryData *value, uint8_t *buffer, size_t size)
+{
+    CHECK(bytes_are_valid(*value, size));
+    if (value->len > 0) {
+        memmove(buffer, value->data, value->len);
+    }
+    value->data = value->len > 0 ? buffer : NULL;
 }
 
 static void cluster_keep(struct state *state, const Trilith__ClusterRecord *record)
 {
-    size_t id_bytes = record->cluster_id.len;
-    CHECK(id_bytes == 0 || id_bytes == sizeof(state->cluster_id));
-    if (id_bytes > 0) {
-        memmove(state->cluster_id, record->cluster_id.data, id_bytes);
-    }
     state->cluster = *record;
-    state->cluster.cluster_id.data = id_bytes > 0 ? state->cluster_id : NULL;
+    bytes_keep(&state->cluster.cluster_id, state->cluster_id, sizeof(state->cluster_id));
+    bytes_keep(&state->cluster.commitment, state->commitment, sizeof(state->commitment));
+    bytes_keep(&state->cluster.sealed_commitment, state->sealed_commitment, sizeof(state->sealed_commitment));
     /* The record was unpacked into scratch memory; what protobuf-c noted about it goes with that. */
     state->cluster.base.n_unknown_fields = 0;
     state->cluster.base.unknown_fields = NULL;
@@ -70,7 +95,7 @@ static enum status state_load(struct state *state)
     if (status != STATUS_OK) {
         return status;
     }
-    if (reader.failed || record->cluster_id.len != sizeof(state->cluster_id)) {
+    if (reader.failed || !cluster_is_valid(record)) {
         return STATUS_CORRUPT;
     }
     cluster_keep(state, record);
@@ -148,7 +173,8 @@ static enum status change_apply(struct change *change, const Trilith__Command *c
     case TRILITH__COMMAND__CHANGE_NODE_JOIN:
         return registry_node_join(change, command->node_join);
     case TRILITH__COMMAND__CHANGE_LEASE_LEAVES:
-        return catalog_lease_leaves(change, command->lease_leaves);
+        return command->lease_leaves->bucket_id == 0 ? tenant_lease_leaves(change, command->lease_leaves)
+                                                     : catalog_lease_leaves(change, command->lease_leaves);
     case TRILITH__COMMAND__CHANGE_CONDEMN_CHUNKS:
         return erasure_condemn(change, command->condemn_chunks);
     case TRILITH__COMMAND__CHANGE_RECORD_WIPES:
@@ -167,6 +193,24 @@ static enum status change_apply(struct change *change, const Trilith__Command *c
         return credential_create(change, command->credential_create);
     case TRILITH__COMMAND__CHANGE_CREDENTIAL_REVOKE:
         return credential_revoke(change, command->credential_revoke);
+    case TRILITH__COMMAND__CHANGE_CREDENTIAL_RESEAL:
+        return credential_reseal(change, command->credential_reseal);
+    case TRILITH__COMMAND__CHANGE_DEK_ADD:
+        return tenant_dek_add(change, command->dek_add);
+    case TRILITH__COMMAND__CHANGE_DEK_DESTROY:
+        return tenant_dek_destroy(change, command->dek_destroy);
+    case TRILITH__COMMAND__CHANGE_CMK_SET:
+        return tenant_cmk_set(change, command->cmk_set);
+    case TRILITH__COMMAND__CHANGE_KEY_STATE_SET:
+        return tenant_key_state_set(change, command->key_state_set);
+    case TRILITH__COMMAND__CHANGE_EPOCH_SEAL:
+        return epochs_seal(change, command->epoch_seal);
+    case TRILITH__COMMAND__CHANGE_EPOCH_SWITCH:
+        return epochs_switch(change, command->epoch_switch);
+    case TRILITH__COMMAND__CHANGE_EPOCH_ERASED:
+        return epochs_erased(change, command->epoch_erased);
+    case TRILITH__COMMAND__CHANGE_LAPSE_LEAVES:
+        return leaves_lapse(change);
     case TRILITH__COMMAND__CHANGE__NOT_SET:
     case _TRILITH__COMMAND__CHANGE__CASE_IS_INT_SIZE:
         break;
@@ -230,6 +274,7 @@ enum status state_apply(struct state *state, uint64_t index, const void *bytes, 
     } else {
         tables_put(tables, key_cluster(), &cluster);
     }
+    change.outcome.command = command;
     put_applied(state, index, change.time_ms);
     if (kv_write(tables->kv, tables->batch) != STATUS_OK) {
         tables->failed = STATUS_IO;

@@ -163,6 +163,39 @@ struct table_key key_page(uint32_t page)
     return key_of_number('v', page, 4);
 }
 
+struct table_key key_bucket_page(uint64_t tenant_id, uint64_t bucket_id, uint32_t page)
+{
+    struct table_key key = key_of_number('V', tenant_id, 8);
+    key_add_number(&key, bucket_id, 8);
+    key_add_number(&key, page, 4);
+    return key;
+}
+
+struct table_key key_lease(uint64_t expires_ms, uint32_t page, uint32_t first_slot)
+{
+    struct table_key key = key_of_number('l', expires_ms, 8);
+    key_add_number(&key, page, 4);
+    key_add_number(&key, first_slot, 4);
+    return key;
+}
+
+struct table_key key_dirty_page(uint64_t seal, uint32_t page)
+{
+    struct table_key key = key_of_number('u', seal, 8);
+    key_add_number(&key, page, 4);
+    return key;
+}
+
+struct table_key key_epoch(uint64_t epoch)
+{
+    return key_of_number('y', epoch, 8);
+}
+
+struct table_key key_erasures_end(uint64_t erasure_id)
+{
+    return key_of_number('Y', erasure_id, 8);
+}
+
 struct table_key key_erasure(uint64_t erasure_id)
 {
     return key_of_number('e', erasure_id, 8);
@@ -255,13 +288,17 @@ void tables_close(struct tables *tables)
     free(tables->buffer);
 }
 
-/* Keep the first failure: nothing that is decided after it may be written. */
-static enum status tables_fail(struct tables *tables, enum status status)
+enum status tables_fail(struct tables *tables, enum status status)
 {
     if (tables->failed == STATUS_OK) {
         tables->failed = status;
     }
     return status;
+}
+
+enum status tables_missing(struct tables *tables, enum status status)
+{
+    return tables_fail(tables, status == STATUS_NOT_FOUND ? STATUS_CORRUPT : status);
 }
 
 static enum status tables_read(struct tables *tables, const struct table_key *key, size_t *bytes)

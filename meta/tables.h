@@ -13,7 +13,7 @@
  *   g       PG u32                                     PgRecord
  *   t       tenant u64                                 TenantRecord
  *   T       tenant name                                u64 tenant
- *   k       tenant u64 | DEK version u32               the DEK, wrapped by the CMK
+ *   k       tenant u64 | DEK version u32               SealedDek
  *   c       access key                                 CredentialRecord
  *   C       tenant u64 | access key                    (empty)
  *   b       tenant u64 | bucket name                   u64 bucket
@@ -23,6 +23,11 @@
  *   x       chunk[16]                                  u64 erasure (0: one that began before): condemned for ever
  *   w       disk u32 | chunk[16]                       u64 erasure: this disk has yet to account for this chunk
  *   v       page u32                                   PageRecord
+ *   V       tenant u64 | bucket u64 | page u32         (empty) the page is that bucket's; bucket 0: the tenant's keys
+ *   l       expires u64 | page u32 | first slot u32    u64 leaves: a lease that has not been lapsed yet
+ *   u       seal u64 | page u32                        bitmap[32]: punctures that this seal will take
+ *   y       epoch u64                                  EpochRecord
+ *   Y       erasures_end u64                           u64 epoch: the first row behind an erasure's id names its epoch
  *   e       erasure u64                                ErasureRecord
  *   E       erasure u64                                (empty) the erasure is open
  *   W       erasure u64 | disk u32                     u64 wipes that this disk still owes
@@ -75,6 +80,11 @@ struct table_key key_chunk(const uint8_t chunk_id[16]);
 struct table_key key_condemned(const uint8_t chunk_id[16]);
 struct table_key key_wipe(uint32_t disk_id, const uint8_t chunk_id[16]);
 struct table_key key_page(uint32_t page);
+struct table_key key_bucket_page(uint64_t tenant_id, uint64_t bucket_id, uint32_t page);
+struct table_key key_lease(uint64_t expires_ms, uint32_t page, uint32_t first_slot);
+struct table_key key_dirty_page(uint64_t seal, uint32_t page);
+struct table_key key_epoch(uint64_t epoch);
+struct table_key key_erasures_end(uint64_t erasure_id);
 struct table_key key_erasure(uint64_t erasure_id);
 struct table_key key_erasure_open(uint64_t erasure_id);
 struct table_key key_erasure_disk(uint64_t erasure_id, uint32_t disk_id);
@@ -103,6 +113,11 @@ struct tables {
 /* `kv` stays the caller's. False: no memory. */
 MUST_USE bool tables_open(struct tables *tables, struct kv *kv);
 void tables_close(struct tables *tables);
+
+/* Mark the tables as failed (the first failure stays: nothing that is decided after it may be written). Returns `status`. */
+enum status tables_fail(struct tables *tables, enum status status);
+/* A row that another row promises could not be read: the tables have failed. Returns why. */
+enum status tables_missing(struct tables *tables, enum status status);
 
 /* Read a message into the scratch. STATUS_OK, STATUS_NOT_FOUND; else the tables have failed. */
 MUST_USE enum status tables_get(struct tables *tables, struct table_key key,

@@ -1,9 +1,9 @@
-/* tenants.c - rows of tenants and credentials. */
+/* tenants.c - rows of tenants and credentials. What a tenant's DEKs go through is in tenant_keys.c. */
 #include "meta/tenants.h"
 
 #include <string.h>
 
-#define SEALED_BYTES_MAX 256
+#define SEALED_SECRET_BYTES_MAX 256
 
 bool tenant_name_is_valid(const char *name)
 {
@@ -25,27 +25,40 @@ static bool access_key_is_valid(const char *access_key)
 
 /* ---- changes ----------------------------------------------------------------------------------- */
 
+/* One that is there but has no DEK is a creation that stopped half way: it may go on. */
+static enum status tenant_exists(struct change *change, uint64_t tenant_id)
+{
+    Trilith__TenantRecord *tenant = NULL;
+    enum status status = tenant_by_id(change->tables, tenant_id, &tenant);
+    if (status != STATUS_OK) {
+        return tables_missing(change->tables, status);
+    }
+    return tenant->dek_version == 0 ? STATUS_OK : STATUS_EXISTS;
+}
+
 enum status tenant_create(struct change *change, const Trilith__TenantCreate *command)
 {
     struct tables *tables = change->tables;
-    if (!tenant_name_is_valid(command->name) || command->wrapped_dek.len == 0 ||
-        command->wrapped_dek.len > SEALED_BYTES_MAX) {
+    if (!tenant_name_is_valid(command->name)) {
         return STATUS_INVALID;
     }
     enum status status = tables_get_number(tables, key_tenant_name(command->name), &change->outcome.id);
     if (status != STATUS_NOT_FOUND) {
-        return status == STATUS_OK ? STATUS_EXISTS : status;
+        return status == STATUS_OK ? tenant_exists(change, change->outcome.id) : status;
     }
     Trilith__TenantRecord tenant = TRILITH__TENANT_RECORD__INIT;
     tenant.id = change->cluster->next_tenant_id++;
     tenant.name = command->name;
     tenant.created_ms = change->time_ms;
-    tenant.dek_version = 1;
     tables_put(tables, key_tenant(tenant.id), &tenant);
     tables_put_number(tables, key_tenant_name(tenant.name), tenant.id);
-    tables_put_bytes(tables, key_dek(tenant.id, 1), command->wrapped_dek.data, command->wrapped_dek.len);
     change->outcome.id = tenant.id;
     return STATUS_OK;
+}
+
+static bool sealed_secret_is_valid(ProtobufCBinaryData sealed_secret)
+{
+    return sealed_secret.len > 0 && sealed_secret.len <= SEALED_SECRET_BYTES_MAX;
 }
 
 static size_t credential_count(struct tables *tables, uint64_t tenant_id)
@@ -64,8 +77,8 @@ static size_t credential_count(struct tables *tables, uint64_t tenant_id)
 enum status credential_create(struct change *change, const Trilith__CredentialCreate *command)
 {
     struct tables *tables = change->tables;
-    if (!access_key_is_valid(command->access_key) || !role_is_valid(command->role) || command->sealed_secret.len == 0 ||
-        command->sealed_secret.len > SEALED_BYTES_MAX) {
+    if (!access_key_is_valid(command->access_key) || !role_is_valid(command->role) ||
+        !sealed_secret_is_valid(command->sealed_secret)) {
         return STATUS_INVALID;
     }
     Trilith__TenantRecord *tenant = NULL;
@@ -77,9 +90,15 @@ enum status credential_create(struct change *change, const Trilith__CredentialCr
     if (status != STATUS_NOT_FOUND) {
         return status == STATUS_OK ? STATUS_EXISTS : status;
     }
+    Trilith__DekRecord *dek = tenant_dek(tenant, command->dek_version);
+    if (dek == NULL || dek->version != tenant->dek_version) {
+        return STATUS_CONFLICT;
+    }
     if (credential_count(tables, tenant->id) >= CREDENTIALS_LIST_MAX) {
         return STATUS_FULL;
     }
+    dek->credentials++;
+    tables_put(tables, key_tenant(tenant->id), tenant);
     Trilith__CredentialRecord credential = TRILITH__CREDENTIAL_RECORD__INIT;
     credential.tenant_id = tenant->id;
     credential.role = command->role;
@@ -92,13 +111,61 @@ enum status credential_create(struct change *change, const Trilith__CredentialCr
     return STATUS_OK;
 }
 
-enum status credential_revoke(struct change *change, const Trilith__CredentialRevokeRequest *command)
+/* The tenant of a credential, which is no longer sealed under the DEK that it names. The caller writes the tenant. */
+static enum status credential_leave_dek(struct tables *tables, const Trilith__CredentialRecord *credential,
+                                        Trilith__TenantRecord **tenant)
 {
+    enum status status = tenant_by_id(tables, credential->tenant_id, tenant);
+    if (status != STATUS_OK) {
+        return tables_missing(tables, status);
+    }
+    Trilith__DekRecord *dek = tenant_dek(*tenant, credential->dek_version);
+    if (dek == NULL || dek->credentials == 0) {
+        return tables_fail(tables, STATUS_CORRUPT);
+    }
+    dek->credentials--;
+    return STATUS_OK;
+}
+
+enum status credential_reseal(struct change *change, const Trilith__CredentialReseal *command)
+{
+    struct tables *tables = change->tables;
+    if (!sealed_secret_is_valid(command->sealed_secret)) {
+        return STATUS_INVALID;
+    }
     Trilith__CredentialRecord *credential = NULL;
-    enum status status = credential_get(change->tables, command->access_key, &credential);
+    Trilith__TenantRecord *tenant = NULL;
+    enum status status = credential_get(tables, command->access_key, &credential);
+    if (status == STATUS_OK) {
+        status = credential_leave_dek(tables, credential, &tenant);
+    }
     if (status != STATUS_OK) {
         return status;
     }
+    Trilith__DekRecord *dek = tenant_dek(tenant, command->dek_version);
+    if (dek == NULL || dek->version != tenant->dek_version) {
+        return STATUS_CONFLICT;
+    }
+    dek->credentials++;
+    credential->sealed_secret = command->sealed_secret;
+    credential->dek_version = dek->version;
+    tables_put(tables, key_tenant(tenant->id), tenant);
+    tables_put(tables, key_credential(command->access_key), credential);
+    return STATUS_OK;
+}
+
+enum status credential_revoke(struct change *change, const Trilith__CredentialRevokeRequest *command)
+{
+    Trilith__CredentialRecord *credential = NULL;
+    Trilith__TenantRecord *tenant = NULL;
+    enum status status = credential_get(change->tables, command->access_key, &credential);
+    if (status == STATUS_OK) {
+        status = credential_leave_dek(change->tables, credential, &tenant);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    tables_put(change->tables, key_tenant(tenant->id), tenant);
     tables_delete(change->tables, key_credential(command->access_key));
     tables_delete(change->tables, key_tenant_credential(credential->tenant_id, command->access_key));
     return STATUS_OK;
@@ -158,11 +225,6 @@ enum status tenant_list(struct tables *tables, Trilith__TenantListReply *reply)
     }
     table_walk_close(&walk);
     return status;
-}
-
-enum status tenant_wrapped_dek(struct tables *tables, uint64_t tenant_id, uint32_t version, struct kv_slice *wrapped)
-{
-    return tables_get_bytes(tables, key_dek(tenant_id, version), wrapped);
 }
 
 enum status credential_get(struct tables *tables, const char *access_key, Trilith__CredentialRecord **credential)

@@ -11,6 +11,8 @@
 #define ACCESS_KEY_CHARACTERS 20
 #define CREDENTIALS_LIST_MAX  1000u
 #define TENANTS_LIST_MAX      1000u
+#define DEKS_MAX              64u /* records of DEKs kept per tenant; the oldest destroyed ones are dropped */
+#define SEALED_DEK_BYTES_MAX  256
 
 /* 3..63 of a-z, 0-9 and '-'. */
 bool tenant_name_is_valid(const char *name);
@@ -19,9 +21,25 @@ bool role_is_valid(const char *role);
 
 /* ---- changes ----------------------------------------------------------------------------------- */
 
-/* outcome.id: the tenant, also with STATUS_EXISTS. STATUS_OK, STATUS_EXISTS, STATUS_INVALID. */
+/* outcome.id: the tenant, also with STATUS_EXISTS. STATUS_OK, also for one that is there and has no DEK yet;
+ * STATUS_EXISTS, STATUS_INVALID. */
 MUST_USE enum status tenant_create(struct change *change, const Trilith__TenantCreate *command);
-/* STATUS_OK, STATUS_NOT_FOUND (tenant), STATUS_EXISTS (access key), STATUS_FULL (CREDENTIALS_LIST_MAX), STATUS_INVALID. */
+/* Lease leaves for the tenant's DEKs (bucket 0). STATUS_OK, STATUS_NOT_FOUND, STATUS_INVALID, STATUS_BUSY. */
+MUST_USE enum status tenant_lease_leaves(struct change *change, const Trilith__LeaseLeaves *command);
+/* STATUS_OK; STATUS_NOT_FOUND: no such tenant; STATUS_CONFLICT: not the version after the current one, another CMK, or the
+ * leaf is not leased; STATUS_FULL: DEKS_MAX not destroyed; STATUS_INVALID. */
+MUST_USE enum status tenant_dek_add(struct change *change, const Trilith__DekAdd *command);
+/* STATUS_OK, also when it was destroyed before; STATUS_NOT_FOUND; STATUS_CONFLICT: the current one; STATUS_NOT_EMPTY: a
+ * version or credential is sealed under it. */
+MUST_USE enum status tenant_dek_destroy(struct change *change, const Trilith__DekDestroy *command);
+/* STATUS_OK; STATUS_NOT_FOUND; STATUS_CONFLICT: another CMK than the one replaced, not exactly the DEKs that are not
+ * destroyed, or leaves that are not leased; STATUS_INVALID. */
+MUST_USE enum status tenant_cmk_set(struct change *change, const Trilith__CmkSet *command);
+/* STATUS_OK, STATUS_NOT_FOUND. */
+MUST_USE enum status tenant_key_state_set(struct change *change, const Trilith__KeyStateSet *command);
+/* STATUS_OK; STATUS_NOT_FOUND; STATUS_CONFLICT: not under the current DEK. */
+MUST_USE enum status credential_reseal(struct change *change, const Trilith__CredentialReseal *command);
+/* STATUS_OK, STATUS_NOT_FOUND (tenant), STATUS_CONFLICT (no such DEK, or not the current one), STATUS_EXISTS (access key), STATUS_FULL (CREDENTIALS_LIST_MAX), STATUS_INVALID. */
 MUST_USE enum status credential_create(struct change *change, const Trilith__CredentialCreate *command);
 /* STATUS_OK, STATUS_NOT_FOUND. */
 MUST_USE enum status credential_revoke(struct change *change, const Trilith__CredentialRevokeRequest *command);
@@ -32,9 +50,11 @@ MUST_USE enum status tenant_by_id(struct tables *tables, uint64_t tenant_id, Tri
 MUST_USE enum status tenant_by_name(struct tables *tables, const char *name, Trilith__TenantRecord **tenant);
 Trilith__Tenant *tenant_message(struct tables *tables, const Trilith__TenantRecord *record);
 MUST_USE enum status tenant_list(struct tables *tables, Trilith__TenantListReply *reply);
-/* The wrapped DEK. STATUS_NOT_FOUND: no such version. */
-MUST_USE enum status tenant_wrapped_dek(struct tables *tables, uint64_t tenant_id, uint32_t version,
-                                        struct kv_slice *wrapped);
+/* A sealed DEK. STATUS_NOT_FOUND: no such version; STATUS_GONE: it was destroyed. */
+MUST_USE enum status tenant_sealed_dek(struct tables *tables, uint64_t tenant_id, uint32_t version,
+                                       Trilith__SealedDek **dek);
+/* The record of one DEK within `tenant`; NULL: none. */
+Trilith__DekRecord *tenant_dek(const Trilith__TenantRecord *tenant, uint32_t version);
 MUST_USE enum status credential_get(struct tables *tables, const char *access_key,
                                     Trilith__CredentialRecord **credential);
 /* STATUS_NOT_FOUND: no such tenant. */

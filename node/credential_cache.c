@@ -16,8 +16,9 @@ struct credential_entry {
     struct credential credential; /* its secret_key is only set while lookups are told */
     struct key *secret[CREDENTIAL_SECRET_SLOTS];
     size_t secret_bytes;
-    enum status known; /* STATUS_OK, or STATUS_NOT_FOUND, until: */
+    enum status known; /* STATUS_OK, or a refusal, until: */
     uint64_t until_ns;
+    uint64_t asked_ns;
     struct list lookups;
     struct loop_task deliver;
     struct rpc_call call;
@@ -139,6 +140,11 @@ static enum status entry_accept(struct credential_entry *entry, const Trilith__C
         strlen(reply->tenant_name) > TENANT_NAME_BYTES_MAX || !role_from_name(reply->role, &entry->credential.role)) {
         return STATUS_CORRUPT;
     }
+    uint64_t now_ns = loop_now_ns(entry->cache->loop);
+    uint64_t until_ns = entry->asked_ns + reply->lease_ms * NS_PER_MS;
+    if (now_ns >= until_ns) {
+        return STATUS_TIMEOUT;
+    }
     size_t bytes = reply->secret_key.len;
     for (size_t i = 0; i * KEY_BYTES < bytes; i++) {
         entry->secret[i] = key_take(entry->cache->pool);
@@ -153,8 +159,7 @@ static enum status entry_accept(struct credential_entry *entry, const Trilith__C
     entry->credential.tenant_id = reply->tenant_id;
     memcpy(entry->credential.tenant_name, reply->tenant_name, strlen(reply->tenant_name) + 1);
     entry->known = STATUS_OK;
-    uint64_t lease_ns = BUGGIFY(BUGGIFY_GATEWAY_CREDENTIAL_LAPSED) ? 0 : reply->lease_ms * NS_PER_MS;
-    entry->until_ns = loop_now_ns(entry->cache->loop) + lease_ns;
+    entry->until_ns = BUGGIFY(BUGGIFY_GATEWAY_CREDENTIAL_LAPSED) ? now_ns : until_ns;
     return STATUS_OK;
 }
 
@@ -167,9 +172,9 @@ static void entry_fetched(struct rpc_call *call)
     entry_forget(entry);
     if (status == STATUS_OK) {
         status = entry_accept(entry, reply);
-    } else if (status == STATUS_NOT_FOUND) {
-        entry->known = STATUS_NOT_FOUND;
-        entry->until_ns = loop_now_ns(entry->cache->loop) + CREDENTIAL_ABSENT_NS;
+    } else if (status == STATUS_NOT_FOUND || status == STATUS_KEY_REVOKED || status == STATUS_KEY_AWAY) {
+        entry->known = status;
+        entry->until_ns = loop_now_ns(entry->cache->loop) + CREDENTIAL_REFUSED_NS;
     }
     if (reply != NULL && reply->secret_key.data != NULL) {
         wipe_memory(reply->secret_key.data, reply->secret_key.len);
@@ -188,7 +193,8 @@ static void entry_fetch(struct credential_entry *entry)
     request.access_key = entry->credential.access_key;
     memset(&entry->call, 0, sizeof(entry->call));
     entry->call.type = TRILITH__MESSAGE_TYPE__CREDENTIAL_GET;
-    entry->call.deadline_ns = loop_now_ns(entry->cache->loop) + entry->cache->call_ns;
+    entry->asked_ns = loop_now_ns(entry->cache->loop);
+    entry->call.deadline_ns = entry->asked_ns + entry->cache->call_ns;
     entry->call.may_repeat = true;
     entry->call.done = entry_fetched;
     entry->fetching = true;

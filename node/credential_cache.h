@@ -1,8 +1,9 @@
 /* credential_cache.h - access keys and their secrets, each for as long as its lease lasts.
  *
- * What gateway_credential() works on. A key that does not exist is remembered for CREDENTIAL_ABSENT_NS, so that a
- * client with a wrong key does not become load on the metadata service. Secrets stand in guarded memory and are wiped
- * at the first sweep after their lease.
+ * What gateway_credential() works on. That a key does not exist, or that its tenant's keys are switched off or out of
+ * reach, is remembered for CREDENTIAL_REFUSED_NS, so that clients without access do not become load on the metadata
+ * service. Secrets stand in guarded memory and are wiped at the first sweep after their lease, which counts from the
+ * moment in which the credential was asked for.
  * Threads    Loop thread only. */
 #ifndef TRILITH_NODE_CREDENTIAL_CACHE_H
 #define TRILITH_NODE_CREDENTIAL_CACHE_H
@@ -10,7 +11,7 @@
 #include "node/gateway.h"
 
 #define CREDENTIALS_MAX          128u /* held at once */
-#define CREDENTIAL_ABSENT_NS     (1 * NS_PER_S)
+#define CREDENTIAL_REFUSED_NS    (1 * NS_PER_S)
 #define CREDENTIAL_SECRET_SLOTS  ((SECRET_KEY_BYTES_MAX + KEY_BYTES - 1) / KEY_BYTES)
 #define CREDENTIAL_KEY_SLOTS_MAX (CREDENTIALS_MAX * CREDENTIAL_SECRET_SLOTS)
 

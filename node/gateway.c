@@ -9,7 +9,7 @@
 /* How long a key may stand in memory after its lease. */
 #define SWEEP_EVERY_NS (1 * NS_PER_S)
 
-/* A put or get holds its object key, and for a moment a leaf or a chunk key besides. */
+/* A put or get holds its leaf and its object key, and for a moment a chunk key or metadata key besides. */
 #define KEYS_PER_OPERATION 3u
 
 static void sweep_fired(struct loop_timer *timer)
@@ -18,6 +18,12 @@ static void sweep_fired(struct loop_timer *timer)
     tenant_keys_sweep(gateway->tenant_keys);
     leaf_leases_sweep(gateway->leaves);
     credential_cache_sweep(gateway->credentials);
+    object_puts_sweep(gateway);
+    object_gets_sweep(gateway);
+    if (gateway->sealer_is_set && loop_now_ns(gateway->loop) >= gateway->sealer_until_ns) {
+        sealer_forget(gateway->sealer);
+        gateway->sealer_is_set = false;
+    }
     loop_timer_start(gateway->loop, &gateway->sweep, loop_now_ns(gateway->loop) + SWEEP_EVERY_NS);
 }
 
@@ -26,7 +32,7 @@ struct gateway *gateway_open(const struct gateway_options *options)
     CHECK(options->puts_max > 0 && options->gets_max > 0);
     uint32_t key_slots = LEAF_KEY_SLOTS_MAX + TENANT_KEYS_MAX + CREDENTIAL_KEY_SLOTS_MAX +
                          (options->puts_max + options->gets_max) * KEYS_PER_OPERATION;
-    struct sealer *sealer = sealer_open(SEALER_FASTEST);
+    struct sealer *sealer = sealer_open(options->sealer);
     struct key_pool *keys = key_pool_open(key_slots);
     struct rpc_client *meta = rpc_client_open(options->loop, options->net, options->meta_address);
     if (sealer == NULL || keys == NULL || meta == NULL) {
@@ -108,9 +114,11 @@ void gateway_set_map(struct gateway *gateway, struct map *map, uint64_t local_no
     leaf_leases_set_node(gateway->leaves, local_node);
 }
 
-enum status gateway_sealer_begin(struct gateway *gateway, const struct key *object_key,
+enum status gateway_sealer_begin(struct gateway *gateway, const struct object_key *object_key,
                                  const struct chunk_binding *binding)
 {
+    CHECK(object_key->derived != NULL && loop_now_ns(gateway->loop) < object_key->until_ns);
+    gateway->sealer_until_ns = object_key->until_ns;
     if (gateway->sealer_is_set && chunk_id_equal(&gateway->sealer_chunk, &binding->chunk)) {
         return STATUS_OK;
     }
@@ -118,7 +126,7 @@ enum status gateway_sealer_begin(struct gateway *gateway, const struct key *obje
     if (chunk_key == NULL) {
         return STATUS_BUSY;
     }
-    derive_chunk_key(object_key, &binding->chunk, chunk_key);
+    derive_chunk_key(object_key->derived, &binding->chunk, chunk_key);
     sealer_begin(gateway->sealer, chunk_key, binding);
     key_release(gateway->keys, chunk_key);
     gateway->sealer_chunk = binding->chunk;
@@ -132,6 +140,12 @@ void gateway_sealer_forget(struct gateway *gateway, const struct chunk_id *chunk
         sealer_forget(gateway->sealer);
         gateway->sealer_is_set = false;
     }
+}
+
+bool gateway_is_busy(const struct gateway *gateway)
+{
+    return gateway->puts_in_flight > gateway->options.puts_max / 2 ||
+           gateway->gets_in_flight > gateway->options.gets_max / 2;
 }
 
 /* ---- for the S3 front --------------------------------------------------------------------------- */

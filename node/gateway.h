@@ -29,8 +29,8 @@ struct credential {
 };
 
 /* Find a credential, from the cache or from the metadata service. The caller fills `access_key`. `done` runs once,
- * later: STATUS_OK and `credential` (valid until `done` returns), STATUS_NOT_FOUND, STATUS_UNAVAILABLE, STATUS_TIMEOUT,
- * STATUS_BUSY. */
+ * later: STATUS_OK and `credential` (valid until `done` returns), STATUS_NOT_FOUND, STATUS_KEY_REVOKED, STATUS_KEY_AWAY,
+ * STATUS_UNAVAILABLE, STATUS_TIMEOUT, STATUS_BUSY. */
 struct credential_lookup {
     char access_key[ACCESS_KEY_BYTES_MAX + 1];
     void (*done)(struct credential_lookup *lookup, enum status status, const struct credential *credential);

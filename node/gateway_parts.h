@@ -5,7 +5,8 @@
  *       gateway_is_idle() says so (the loop must turn meanwhile), gateway_close().
  * Slabs No put waits for a slab while it holds one that can't be sent: full slabs are always on their way to disks,
  *       whose own slabs come from another pool. No get waits in line for a slab while it holds one. So whatever holds a
- *       slab gets on without a second one, and puts and gets can't block each other for ever. */
+ *       slab gets on without a second one, and puts and gets can't block each other for ever. The resealer's get waits for
+ *       its put; there is one in a gateway, its get holds two slabs at most, and a pool has more (resealer.h). */
 #ifndef TRILITH_NODE_GATEWAY_PARTS_H
 #define TRILITH_NODE_GATEWAY_PARTS_H
 
@@ -14,6 +15,7 @@
 #include "node/credential_cache.h"
 #include "node/gateway.h"
 #include "node/leaf_leases.h"
+#include "node/object_key.h"
 #include "node/object_meta.h"
 #include "node/tenant_keys.h"
 
@@ -34,6 +36,7 @@ struct gateway_options {
     uint64_t meta_call_ns;   /* deadline of one call to the metadata service */
     uint64_t chunk_write_ns; /* of one copy */
     uint64_t chunk_read_ns;
+    enum sealer_implementation sealer;
 };
 
 /* What a commit is built in: copied by rpc_call_start(), so one per gateway is enough. */
@@ -54,6 +57,7 @@ struct gateway {
     struct sealer *sealer;
     struct chunk_id sealer_chunk; /* what the sealer's key is for now, when sealer_is_set */
     bool sealer_is_set;
+    uint64_t sealer_until_ns; /* it may not keep that key longer */
     bool stopped;
     struct chunk_client *chunks;
     struct tenant_keys *tenant_keys;
@@ -81,17 +85,23 @@ void gateway_close(struct gateway *gateway);
 /* A newer map, in which this process is node `local_node`; a reference is taken. */
 void gateway_set_map(struct gateway *gateway, struct map *map, uint64_t local_node);
 
-/* Set the sealer to a chunk of an object, unless it is set to it already. STATUS_OK; STATUS_BUSY: no key slot. */
-MUST_USE enum status gateway_sealer_begin(struct gateway *gateway, const struct key *object_key,
+/* Set the sealer to a chunk of an object, unless it is set to it already. The object's key is usable now. STATUS_OK;
+ * STATUS_BUSY: no key slot. */
+MUST_USE enum status gateway_sealer_begin(struct gateway *gateway, const struct object_key *object_key,
                                           const struct chunk_binding *binding);
 /* The sealer shall not keep the key of that chunk. */
 void gateway_sealer_forget(struct gateway *gateway, const struct chunk_id *chunk);
 
-/* object_put.c and object_get.c: the pools of operations. */
+/* Are clients keeping this gateway so busy that work of its own should wait? */
+bool gateway_is_busy(const struct gateway *gateway);
+
+/* object_put.c and object_get.c: the pools of operations. Sweeping wipes keys that have outlived their lease. */
 void object_puts_open(struct gateway *gateway, uint32_t puts_max);
+void object_puts_sweep(struct gateway *gateway);
 void object_puts_stop(struct gateway *gateway);
 void object_puts_close(struct gateway *gateway);
 void object_gets_open(struct gateway *gateway, uint32_t gets_max);
+void object_gets_sweep(struct gateway *gateway);
 void object_gets_stop(struct gateway *gateway);
 void object_gets_close(struct gateway *gateway);
 

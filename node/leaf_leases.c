@@ -153,6 +153,7 @@ static void stock_fail_waits(struct leaf_stock *stock, enum status status)
 }
 
 static void stock_serve(struct leaf_stock *stock);
+static void stock_serve_and_refill(struct leaf_stock *stock);
 
 static void stock_refilled(struct rpc_call *call)
 {
@@ -169,11 +170,12 @@ static void stock_refilled(struct rpc_call *call)
         }
     }
     reply_wipe(reply);
-    if (status == STATUS_OK || stock->count > 0) {
-        stock_serve(stock);
-    } else {
-        stock_fail_waits(stock, status);
+    if (status == STATUS_OK) {
+        stock_serve_and_refill(stock);
+        return;
     }
+    stock_serve(stock);
+    stock_fail_waits(stock, status);
 }
 
 static void stock_refill(struct leaf_stock *stock)
@@ -198,7 +200,7 @@ static void stock_refill(struct leaf_stock *stock)
 
 /* ---- take --------------------------------------------------------------------------------------- */
 
-/* Serve who waits, in order, then see to the stock. */
+/* Serve who waits, in order, as long as there are leaves. */
 static void stock_serve(struct leaf_stock *stock)
 {
     stock_drop_lapsed(stock, loop_now_ns(stock->leases->loop));
@@ -207,6 +209,11 @@ static void stock_serve(struct leaf_stock *stock)
         struct leaf leaf = stock_pop(stock);
         wait->done(wait, STATUS_OK, &leaf);
     }
+}
+
+static void stock_serve_and_refill(struct leaf_stock *stock)
+{
+    stock_serve(stock);
     if (stock->count < LEAF_LEASE_COUNT / 4 && !stock->fetching) {
         stock_refill(stock);
     }
@@ -216,7 +223,7 @@ static void stock_deliver(struct loop_task *task)
 {
     struct leaf_stock *stock = CONTAINER_OF(task, struct leaf_stock, deliver);
     stock->deliver_queued = false;
-    stock_serve(stock);
+    stock_serve_and_refill(stock);
 }
 
 static void refuse_run(struct loop_task *task)

@@ -2,7 +2,8 @@
  *
  * A leaf is used once, for one version of one object, or never. The stock of a bucket is filled again when less than a
  * quarter of a lease is left, by one call at a time; puts that find it empty wait in line. A leaf whose lease is about to
- * end is wiped, not used: the metadata service would refuse the commit.
+ * end is wiped, not used: the metadata service would refuse the commit. When leaves are refused, those in stock are still
+ * given out (without its tenant's DEK a leaf is worth nothing), and the next one who wants a leaf has it asked for again.
  * Threads    Loop thread only. `done` never runs inside the call that asks. */
 #ifndef TRILITH_NODE_LEAF_LEASES_H
 #define TRILITH_NODE_LEAF_LEASES_H
@@ -26,7 +27,7 @@ struct leaf {
 };
 
 /* Somebody who wants a leaf. `done` gets STATUS_OK and a leaf whose key now belongs to the receiver, or STATUS_NOT_FOUND
- * (no such bucket), STATUS_DENIED, STATUS_BUSY, or the statuses of rpc_call. */
+ * (no such bucket), STATUS_KEY_REVOKED, STATUS_KEY_AWAY, STATUS_DENIED, STATUS_BUSY, or the statuses of rpc_call. */
 struct leaf_wait {
     uint64_t tenant_id;
     uint64_t bucket_id;

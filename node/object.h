@@ -7,12 +7,16 @@
  *          was sent and never committed is condemned here, or, after a crash, by the orphan rule.
  * Reading  The record is fetched from the metadata service for every get. Units are fetched ahead, checked (CRC, tag,
  *          plaintext CRC) and only then handed out; a replica that fails, lies or is slow is replaced by another.
+ *          A version that is sealed anew while it is read is read on where it stands then.
+ * Keys     Both use an object's key no longer than the lease of its tenant's DEK. A put or get that takes longer asks for
+ *          the DEK again and goes on, or ends with STATUS_KEY_REVOKED or STATUS_KEY_AWAY (object_key.h).
  * Threads  Loop thread only. Callbacks never run inside the call that causes them. */
 #ifndef TRILITH_NODE_OBJECT_H
 #define TRILITH_NODE_OBJECT_H
 
 #include "base/digest.h"
 #include "base/ids.h"
+#include "base/seal.h"
 #include "base/status.h"
 #include "node/gateway.h"
 
@@ -55,17 +59,24 @@ struct object_put_request {
     uint64_t bucket_id;
     bool degraded_writes;           /* the bucket accepts two copies while fewer than three domains are healthy */
     bool if_none_match;             /* only create */
+    enum suite suite;               /* the bucket's; 0: AES-256-GCM */
+    uint32_t dek_version;           /* to seal under; 0: the current one, as far as this gateway has heard */
     const uint8_t *key;             /* copied */
     size_t key_bytes;               /* 1..OBJECT_KEY_BYTES_MAX */
     uint64_t size;                  /* exact length of the body */
     const struct object_meta *meta; /* copied */
+    /* Not 0: seal version `version` (copied) anew, which is sealed under this DEK version now. Its id and etag stay. */
+    uint32_t reseal_from;
+    const struct version_id *version; /* NULL: a new version */
     void *user;
     /* More of the body can be taken; runs only after a short object_put_write(). */
     void (*writable)(void *user);
     /* The end, once; the put is gone when it returns. STATUS_OK: committed, and a read that starts now sees it. Else
      * nothing was or will be visible: STATUS_EXISTS (if_none_match), STATUS_NOT_FOUND (the bucket has gone), STATUS_FULL,
      * STATUS_UNAVAILABLE (fewer healthy domains than the bucket wants, or no metadata service), STATUS_TIMEOUT (the
-     * commit's outcome is unknown: whole or absent), STATUS_DENIED (no key), STATUS_CANCELLED (aborted). */
+     * commit's outcome is unknown: whole or absent), STATUS_DENIED (no key), STATUS_KEY_REVOKED, STATUS_KEY_AWAY,
+     * STATUS_UNSUPPORTED (this build does not have the suite), STATUS_CONFLICT (reseal_from: it is no longer that version,
+     * or not under that DEK, or there is no newer DEK), STATUS_CANCELLED (aborted). */
     void (*done)(void *user, enum status status, const struct object_put_result *result);
 };
 
@@ -91,6 +102,9 @@ struct object_info {
     char etag[OBJECT_ETAG_BYTES];
     struct version_id version;
     const struct object_meta *meta;
+    uint64_t bucket_id;
+    enum suite suite;
+    uint32_t dek_version; /* that it is sealed under */
 };
 
 struct object_get_request {
@@ -100,7 +114,8 @@ struct object_get_request {
     size_t key_bytes;
     void *user;
     /* The record is here, once. STATUS_OK and `info` (valid until close); STATUS_NOT_FOUND: no such object; STATUS_CONFLICT:
-     * no such bucket; STATUS_UNAVAILABLE, STATUS_TIMEOUT, STATUS_DENIED (no key), STATUS_CORRUPT. */
+     * no such bucket; STATUS_UNAVAILABLE, STATUS_TIMEOUT, STATUS_DENIED (no key), STATUS_KEY_REVOKED, STATUS_KEY_AWAY,
+     * STATUS_UNSUPPORTED (this build does not have its suite), STATUS_CORRUPT. */
     void (*opened)(void *user, enum status status, const struct object_info *info);
     /* There is something to read, or the status of object_get_read() has changed. */
     void (*readable)(void *user);
@@ -111,7 +126,8 @@ struct object_get *object_get_open(struct gateway *gateway, const struct object_
 /* After `opened` said OK, once: fetch `bytes` (1..) from `offset` on; inside the object. */
 void object_get_range(struct object_get *get, uint64_t offset, uint64_t bytes);
 /* Copy verified plaintext out, in order. STATUS_OK: `*taken` bytes (0: wait for `readable`). STATUS_CLOSED: the range is
- * whole. STATUS_CORRUPT, STATUS_UNAVAILABLE, STATUS_TIMEOUT, STATUS_GONE: no replica could give the next unit; what was
+ * whole. STATUS_CORRUPT, STATUS_UNAVAILABLE, STATUS_TIMEOUT, STATUS_GONE: no replica could give the next unit, or (GONE)
+ * its DEK was destroyed; STATUS_DENIED, STATUS_KEY_REVOKED, STATUS_KEY_AWAY: the key may not be used any longer. What was
  * handed out before is right, the rest will not come. */
 MUST_USE enum status object_get_read(struct object_get *get, void *buffer, size_t capacity, size_t *taken);
 /* Give everything back. No callback runs after it. */

@@ -6,9 +6,11 @@
  *                              member failed  v   │ sealed anew under a new id
  *                                            PAUSING ──attempts or time over──> done(error)
  *
- * A unit is sealed as soon as it is full and the key is there, while it is still in the cache. A put that has failed or
+ * A unit is sealed as soon as it is full and the key is there, while it is still in the cache. When the lease of the DEK
+ * ends, everything that needs the key waits until it was renewed, as it waited at the start, or the put fails. A put that has failed or
  * was given up first collects the outcomes of everything it has sent, because the kernel reads from its slabs until
- * then, and tells the metadata service which chunks to condemn. The client hears of the failure before that.
+ * then, and tells the metadata service which chunks to condemn, and the leaf to destroy if anything was sealed under it.
+ * The client hears of the failure before that.
  *
  * When a commit's outcome is unknown nothing is condemned here: the object may be there. The orphan rule settles it. */
 #include "node/object_put_parts.h"
@@ -43,13 +45,20 @@ void object_puts_stop(struct gateway *gateway)
     }
 }
 
+void object_puts_sweep(struct gateway *gateway)
+{
+    LIST_EACH (&gateway->active_puts, link) {
+        object_key_sweep(&LIST_ENTRY(link, struct object_put, link)->object_key);
+    }
+}
+
 void object_puts_close(struct gateway *gateway)
 {
     CHECK(list_is_empty(&gateway->active_puts));
     free(gateway->puts);
 }
 
-static bool put_sends_nothing(const struct object_put *put)
+bool object_put_sends_nothing(const struct object_put *put)
 {
     for (unsigned i = 0; i < OBJECT_SLABS_MAX; i++) {
         if (put->chunks[i].stage != PUT_CHUNK_FREE) {
@@ -63,10 +72,10 @@ static bool put_sends_nothing(const struct object_put *put)
 void object_put_try_free(struct object_put *put)
 {
     if (!put->ended || put->done_pending || put->wake_queued || put->committing || put->aborting ||
-        !put_sends_nothing(put)) {
+        !object_put_sends_nothing(put)) {
         return;
     }
-    CHECK(put->spare == NULL && put->leaf == NULL && put->object_key == NULL);
+    CHECK(put->spare == NULL && put->object_key.leaf == NULL);
     list_remove(&put->link);
     put->gateway->puts_in_flight--;
     wipe_memory(put->meta.bytes, put->meta.used);
@@ -109,11 +118,7 @@ static void wake_run(struct loop_task *task)
 static void put_release_keys(struct object_put *put)
 {
     leaf_leases_cancel(&put->leaf_wait);
-    tenant_keys_cancel(&put->dek_wait);
-    key_release(put->gateway->keys, put->leaf);
-    key_release(put->gateway->keys, put->object_key);
-    put->leaf = NULL;
-    put->object_key = NULL;
+    object_key_end(&put->object_key);
 }
 
 void object_put_end(struct object_put *put, enum status status)
@@ -155,7 +160,7 @@ void object_put_fail(struct object_put *put, enum status status)
 /* After the end: when everything sent has said how it ended, have it condemned, then go. */
 void object_put_settle(struct object_put *put)
 {
-    if (put->ended && put_sends_nothing(put) && !put->committing) {
+    if (put->ended && object_put_sends_nothing(put) && !put->committing) {
         put_condemn_start(put);
         object_put_try_free(put);
     }
@@ -170,7 +175,8 @@ void object_put_progress(struct object_put *put)
     if (put->wants_writable && !put->waiting_for_slab) {
         put_wake(put);
     }
-    if (put->finishing && put->durable_chunks == put->chunk_count && put->object_key != NULL && !put->committing) {
+    bool may_commit = put->finishing && put->durable_chunks == put->chunk_count && !put->committing;
+    if (may_commit && object_key_use(&put->object_key) != NULL) {
         put_commit_start(put);
     }
 }
@@ -187,28 +193,29 @@ enum status object_put_status(enum status status)
     case STATUS_DENIED:
     case STATUS_FULL:
     case STATUS_CANCELLED:
+    case STATUS_KEY_REVOKED:
+    case STATUS_KEY_AWAY:
         return status;
     default:
         return STATUS_UNAVAILABLE;
     }
 }
 
-static void dek_ready(struct tenant_key_wait *wait, enum status status, const struct key *dek, uint32_t dek_version)
+/* The key may be used (again). A version is sealed anew under a newer DEK, or it would be in vain. */
+static void key_ready(struct object_key *key, enum status status)
 {
-    struct object_put *put = CONTAINER_OF(wait, struct object_put, dek_wait);
-    put->object_key = status == STATUS_OK ? key_take(put->gateway->keys) : NULL;
-    if (put->object_key == NULL) {
-        object_put_fail(put, object_put_status(status == STATUS_OK ? STATUS_BUSY : status));
+    struct object_put *put = CONTAINER_OF(key, struct object_put, object_key);
+    if (status == STATUS_OK && put->request.reseal_from != 0 && key->dek_version <= put->request.reseal_from) {
+        object_put_fail(put, STATUS_CONFLICT);
         return;
     }
-    derive_object_key(put->leaf, dek, &put->identity, put->object_key);
-    put->dek_version = dek_version;
-    key_release(put->gateway->keys, put->leaf);
-    put->leaf = NULL;
-    for (unsigned i = 0; i < OBJECT_SLABS_MAX; i++) {
-        if (put->chunks[i].stage == PUT_CHUNK_FILLING) {
-            put_chunk_seal_ready_units(&put->chunks[i]);
-        }
+    if (status != STATUS_OK) {
+        put->keep_chunks = put->commit_unknown;
+        object_put_fail(put, put->keep_chunks ? STATUS_TIMEOUT : object_put_status(status));
+        return;
+    }
+    for (unsigned i = 0; i < OBJECT_SLABS_MAX && !put->ended; i++) {
+        put_chunk_key_ready(&put->chunks[i]);
     }
     object_put_progress(put);
 }
@@ -220,13 +227,12 @@ static void leaf_ready(struct leaf_wait *wait, enum status status, const struct 
         object_put_fail(put, object_put_status(status));
         return;
     }
-    put->leaf = leaf->key;
     put->page = leaf->page;
     put->slot = leaf->slot;
-    put->dek_wait.tenant_id = put->request.tenant_id;
-    put->dek_wait.dek_version = 0;
-    put->dek_wait.done = dek_ready;
-    tenant_keys_get(put->gateway->tenant_keys, &put->dek_wait);
+    put->object_key.ready = key_ready;
+    struct gateway *gateway = put->gateway;
+    object_key_begin(&put->object_key, gateway->loop, gateway->tenant_keys, gateway->keys, put->request.tenant_id,
+                     put->request.dek_version, leaf->key);
 }
 
 /* ---- start --------------------------------------------------------------------------------------- */
@@ -235,6 +241,7 @@ struct object_put *object_put_start(struct gateway *gateway, const struct object
 {
     CHECK(request->key_bytes > 0 && request->key_bytes <= OBJECT_KEY_BYTES_MAX);
     CHECK(request->size <= OBJECT_BYTES_MAX);
+    CHECK((request->reseal_from != 0) == (request->version != NULL));
     struct list_link *link = gateway->stopped ? NULL : list_take_first(&gateway->free_puts);
     if (link == NULL) {
         return NULL;
@@ -251,13 +258,23 @@ struct object_put *object_put_start(struct gateway *gateway, const struct object
     put->meta.used = request->meta->used;
     put->meta.count = request->meta->count;
     memcpy(put->meta.bytes, request->meta->bytes, request->meta->used);
-    put->request.key = NULL;
-    put->request.meta = NULL;
     put->wake.run = wake_run;
     put->chunk_count = (uint32_t)((request->size + CHUNK_BYTES_MAX - 1) / CHUNK_BYTES_MAX);
-    loop_random(gateway->loop, put->version.bytes, sizeof(put->version.bytes));
-    derive_identity(request->tenant_id, request->bucket_id, &put->version, put->key, put->key_bytes, &put->identity);
-
+    if (request->version != NULL) {
+        put->version = *request->version;
+    } else {
+        loop_random(gateway->loop, put->version.bytes, sizeof(put->version.bytes));
+    }
+    put->request.key = NULL;
+    put->request.meta = NULL;
+    put->request.version = NULL;
+    put->request.suite = request->suite == 0 ? SUITE_AES_256_GCM : request->suite;
+    derive_identity(request->tenant_id, request->bucket_id, &put->version, put->key, put->key_bytes,
+                    &put->object_key.identity);
+    if (!suite_is_supported(gateway->sealer, put->request.suite)) {
+        object_put_fail(put, STATUS_UNSUPPORTED);
+        return put;
+    }
     put->leaf_wait.tenant_id = request->tenant_id;
     put->leaf_wait.bucket_id = request->bucket_id;
     put->leaf_wait.done = leaf_ready;

@@ -28,7 +28,8 @@ struct put_chunk {
     uint32_t filled;
     uint32_t sealed_units;
     unsigned attempts;
-    bool was_sent; /* under the present id */
+    bool was_sent;      /* under the present id */
+    bool waits_for_key; /* PAUSING: the pause is over */
     uint64_t give_up_ns;
     struct chunk_id id;
     struct slab *slab;
@@ -60,14 +61,11 @@ struct object_put {
     struct loop_task wake;
 
     struct version_id version;
-    struct object_identity identity;
-    struct key *object_key;
-    uint32_t page;
-    uint32_t slot;
-    uint32_t dek_version;
+    struct object_key object_key;
     struct leaf_wait leaf_wait;
-    struct key *leaf;
-    struct tenant_key_wait dek_wait;
+    uint32_t page; /* of the leaf; 0: none yet */
+    uint32_t slot;
+    bool leaf_is_used; /* something sealed under it has left this process */
 
     uint32_t chunk_count;
     uint32_t next_chunk;
@@ -89,6 +87,8 @@ struct object_put {
     unsigned abort_tries;
     struct rpc_call abort_call;
     struct loop_timer abort_timer;
+    bool abort_names_leaf;    /* the call in flight */
+    bool leaf_reported;       /* or tried in vain: then it is given up when its lease runs out */
     uint32_t abort_refs;      /* how many the call in flight names: the first condemned ones, then refs */
     uint32_t condemned_count; /* failed attempts not reported yet */
     struct put_ref condemned[CONDEMNED_MAX];
@@ -110,6 +110,8 @@ void object_put_fail(struct object_put *put, enum status status);
 void object_put_progress(struct object_put *put);
 /* After the end: when everything sent has said how it ended, have it condemned, then go. */
 void object_put_settle(struct object_put *put);
+/* Is no chunk in a slab any more? Then it is known how everything that was sent has ended. */
+bool object_put_sends_nothing(const struct object_put *put);
 /* Give the slot back when nothing of this put is under way any more. */
 void object_put_try_free(struct object_put *put);
 /* What the client hears when a part behind us did not do its work: only the commit may have an unknown outcome. */
@@ -117,8 +119,10 @@ enum status object_put_status(enum status status);
 
 /* ---- put_chunk.c ---- */
 
-/* Seal the units that are full. When that was the last one, the chunk goes out. */
+/* Seal the units that are full, when the key may be used. When that was the last one, the chunk goes out. */
 void put_chunk_seal_ready_units(struct put_chunk *chunk);
+/* The key is here, or here again: do what has waited for it. */
+void put_chunk_key_ready(struct put_chunk *chunk);
 /* The gateway is being stopped: call off the sends of this chunk. */
 void put_chunk_give_up(struct put_chunk *chunk);
 /* Nobody reads the slab any more: give it back. */
@@ -126,9 +130,10 @@ void put_chunk_free(struct put_chunk *chunk);
 
 /* ---- put_commit.c ---- */
 
-/* Every chunk is durable and the body whole: commit. Ends the put. */
+/* Every chunk is durable, the body whole and the key usable: commit, or ask again whether it was committed. Ends the put. */
 void put_commit_start(struct object_put *put);
-/* Report chunks that were sent and will not be used, unless a report is under way or there are none. */
+/* Report chunks that were sent and will not be used, and the leaf of a put that was given up, unless a report is under
+ * way or there are none. */
 void put_condemn_start(struct object_put *put);
 
 #endif

@@ -2,6 +2,7 @@
 #include "node/options.h"
 
 #include "base/ids.h"
+#include "node/resealer.h"
 #include "node/store/chunk_store.h"
 
 #include <string.h>
@@ -69,6 +70,14 @@ static const struct config_option table[] = {
      .minimum = 1000,
      .maximum = 30ull * 24 * 3600 * 1000,
      .help = "Age from which a chunk that no object refers to is erased; longer than the longest upload."},
+    {.section = "node",
+     .name = "reseal_rate",
+     .kind = CONFIG_SIZE,
+     FIELD(reseal_bytes_per_s),
+     .default_value = "64 MiB",
+     .minimum = RESEALER_BYTES_PER_S_MIN,
+     .maximum = GIB(64),
+     .help = "Bytes per second at which this node seals objects anew, after a tenant's data key was rotated."},
 
     {.section = "disk",
      .name = "directory",

@@ -34,23 +34,22 @@ void put_chunk_free(struct put_chunk *chunk)
 
 static struct chunk_binding chunk_binding(const struct put_chunk *chunk)
 {
-    return (struct chunk_binding){.identity = chunk->put->identity,
+    return (struct chunk_binding){.identity = chunk->put->object_key.identity,
                                   .chunk = chunk->id,
                                   .chunk_index = chunk->index,
                                   .chunk_bytes = chunk->bytes,
-                                  .suite = SUITE_AES_256_GCM};
+                                  .suite = chunk->put->request.suite};
 }
 
-/* Seal the units that are full. When that was the last one, the chunk goes out. */
 void put_chunk_seal_ready_units(struct put_chunk *chunk)
 {
     struct object_put *put = chunk->put;
     uint32_t full = chunk->filled == chunk->bytes ? chunk_unit_count(chunk->bytes) : chunk->filled / UNIT_BYTES;
-    if (put->object_key == NULL || chunk->sealed_units == full) {
+    if (chunk->sealed_units == full || object_key_use(&put->object_key) == NULL) {
         return;
     }
     struct chunk_binding binding = chunk_binding(chunk);
-    if (gateway_sealer_begin(put->gateway, put->object_key, &binding) != STATUS_OK) {
+    if (gateway_sealer_begin(put->gateway, &put->object_key, &binding) != STATUS_OK) {
         object_put_fail(put, STATUS_UNAVAILABLE);
         return;
     }
@@ -118,6 +117,7 @@ static void chunk_send_all(struct put_chunk *chunk)
     }
     chunk->stage = PUT_CHUNK_SENDING;
     chunk->was_sent = true;
+    put->leaf_is_used = true;
     put->refs[chunk->index] = (struct put_ref){.id = chunk->id, .pg = choice.pg, .bytes = chunk->bytes};
     replicate_init(&chunk->replicate, choice.copies);
     uint64_t deadline_ns = loop_now_ns(put->gateway->loop) + put->gateway->options.chunk_write_ns;
@@ -130,7 +130,7 @@ static void chunk_send_all(struct put_chunk *chunk)
                                                     .tenant_id = put->request.tenant_id,
                                                     .pg = choice.pg,
                                                     .chunk_bytes = chunk->bytes,
-                                                    .suite = SUITE_AES_256_GCM};
+                                                    .suite = put->request.suite};
         member->send.payload = chunk->slab->data;
         member->send.seals = chunk->seals;
         member->send.deadline_ns = deadline_ns;
@@ -191,7 +191,7 @@ static enum status chunk_seal_anew(struct put_chunk *chunk)
 {
     struct gateway *gateway = chunk->put->gateway;
     struct chunk_binding binding = chunk_binding(chunk);
-    enum status status = gateway_sealer_begin(gateway, chunk->put->object_key, &binding);
+    enum status status = gateway_sealer_begin(gateway, &chunk->put->object_key, &binding);
     chunk->slab->dirty_bytes = chunk->bytes;
     uint32_t units = chunk_unit_count(chunk->bytes);
     for (uint32_t unit = 0; unit < units && status == STATUS_OK; unit++) {
@@ -205,7 +205,7 @@ static enum status chunk_seal_anew(struct put_chunk *chunk)
     }
     loop_random(gateway->loop, chunk->id.bytes, sizeof(chunk->id.bytes));
     binding = chunk_binding(chunk);
-    status = gateway_sealer_begin(gateway, chunk->put->object_key, &binding);
+    status = gateway_sealer_begin(gateway, &chunk->put->object_key, &binding);
     for (uint32_t unit = 0; unit < units && status == STATUS_OK; unit++) {
         seal_unit(gateway->sealer, unit, chunk->slab->data + (size_t)unit * UNIT_BYTES,
                   chunk->seals + (size_t)unit * UNIT_SEAL_BYTES);
@@ -216,15 +216,32 @@ static enum status chunk_seal_anew(struct put_chunk *chunk)
     return status;
 }
 
-static void pause_over(struct loop_timer *timer)
+static void chunk_try_again(struct put_chunk *chunk)
 {
-    struct put_chunk *chunk = CONTAINER_OF(timer, struct put_chunk, timer);
+    chunk->waits_for_key = chunk->was_sent && object_key_use(&chunk->put->object_key) == NULL;
+    if (chunk->waits_for_key) {
+        return;
+    }
     enum status status = chunk->was_sent ? chunk_seal_anew(chunk) : STATUS_OK;
     if (status != STATUS_OK) {
         object_put_fail(chunk->put, STATUS_UNAVAILABLE);
         return;
     }
     chunk_send_all(chunk);
+}
+
+static void pause_over(struct loop_timer *timer)
+{
+    chunk_try_again(CONTAINER_OF(timer, struct put_chunk, timer));
+}
+
+void put_chunk_key_ready(struct put_chunk *chunk)
+{
+    if (chunk->stage == PUT_CHUNK_FILLING) {
+        put_chunk_seal_ready_units(chunk);
+    } else if (chunk->stage == PUT_CHUNK_PAUSING && chunk->waits_for_key) {
+        chunk_try_again(chunk);
+    }
 }
 
 /* The attempt is over and nobody reads the slab any more. Condemn what was sent, and try elsewhere or give up. */

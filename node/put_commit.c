@@ -2,7 +2,9 @@
  *
  * A commit is repeated, with the same version, while its answer is missing and there is time: the service takes a version
  * once. When the outcome stays unknown nothing is condemned, because the object may be there; the orphan rule settles
- * it. Condemning is reported in the background; when even that fails, the orphan rule does it, too. */
+ * it. Condemning is reported in the background; when even that fails, the orphan rule does it, too. A put that is given up
+ * as a whole also names its leaf, once something sealed under it has left this process: the key of a write that failed is
+ * destroyed like that of an object that was deleted. */
 #include "node/object_put_parts.h"
 
 #include "base/buggify.h"
@@ -31,6 +33,7 @@ static void abort_forget_reported(struct object_put *put)
             reported--;
         }
     }
+    put->leaf_reported = put->leaf_reported || put->abort_names_leaf;
 }
 
 static void abort_fired(struct loop_timer *timer)
@@ -61,6 +64,12 @@ static void abort_done(struct rpc_call *call)
     object_put_try_free(put);
 }
 
+/* Is the put given up as a whole, and is it known how everything that it sent has ended? */
+static bool put_is_void(const struct object_put *put)
+{
+    return put->ended && !put->keep_chunks && object_put_sends_nothing(put) && !put->committing;
+}
+
 static uint32_t abort_collect(const struct object_put *put, struct commit_message *message)
 {
     uint32_t count = 0;
@@ -69,7 +78,7 @@ static uint32_t abort_collect(const struct object_put *put, struct commit_messag
         message->refs[count].pg = put->condemned[i].pg;
         message->refs[count].chunk_bytes = put->condemned[i].bytes;
     }
-    bool all = put->ended && !put->keep_chunks;
+    bool all = put_is_void(put);
     for (uint32_t i = 0; all && i < put->next_chunk && count < ABORT_REFS_MAX; i++) {
         if (put->refs[i].pg != 0) {
             message->ids[count] = put->refs[i].id;
@@ -97,7 +106,6 @@ static void refs_complete(struct commit_message *message, uint32_t count)
     }
 }
 
-/* Report chunks that were sent and will not be used, unless a report is under way or there are none. */
 void put_condemn_start(struct object_put *put)
 {
     struct gateway *gateway = put->gateway;
@@ -105,7 +113,8 @@ void put_condemn_start(struct object_put *put)
         return;
     }
     put->abort_refs = abort_collect(put, gateway->commit);
-    if (put->abort_refs == 0) {
+    put->abort_names_leaf = put_is_void(put) && put->leaf_is_used && !put->leaf_reported;
+    if (put->abort_refs == 0 && !put->abort_names_leaf) {
         return;
     }
     refs_complete(gateway->commit, put->abort_refs);
@@ -113,6 +122,8 @@ void put_condemn_start(struct object_put *put)
     request.tenant_id = put->request.tenant_id;
     request.n_chunks = put->abort_refs;
     request.chunks = gateway->commit->pointers;
+    request.page = put->abort_names_leaf ? put->page : 0;
+    request.slot = put->abort_names_leaf ? put->slot : 0;
     memset(&put->abort_call, 0, sizeof(put->abort_call));
     put->abort_call.type = TRILITH__MESSAGE_TYPE__CHUNKS_ABORT;
     put->abort_call.deadline_ns = gateway_meta_deadline_ns(gateway);
@@ -123,11 +134,11 @@ void put_condemn_start(struct object_put *put)
 
 /* ---- commit -------------------------------------------------------------------------------------- */
 
-static void commit_send(struct object_put *put);
-
 static void commit_fired(struct loop_timer *timer)
 {
-    commit_send(CONTAINER_OF(timer, struct object_put, commit_timer));
+    struct object_put *put = CONTAINER_OF(timer, struct object_put, commit_timer);
+    put->committing = false;
+    object_put_progress(put);
 }
 
 static void commit_succeeded(struct object_put *put, const Trilith__ObjectCommitReply *reply)
@@ -156,6 +167,14 @@ static bool commit_outcome_is_unknown(const struct rpc_call *call)
     }
 }
 
+/* A refusal says that no earlier try was carried out, because the same version would have been accepted again; but not
+ * when the tenant's keys were switched off or lost in between, nor when the version is one that is sealed anew: then the
+ * earlier try itself may be why the version is not what it was. */
+static bool refusal_holds_for_earlier_tries(const struct object_put *put, enum status status)
+{
+    return put->request.reseal_from == 0 && status != STATUS_KEY_REVOKED && status != STATUS_KEY_AWAY;
+}
+
 static void commit_done(struct rpc_call *call)
 {
     struct object_put *put = CONTAINER_OF(call, struct object_put, commit_call);
@@ -180,9 +199,13 @@ static void commit_done(struct rpc_call *call)
         loop_timer_start(put->gateway->loop, &put->commit_timer, again_ns);
         return;
     }
-    /* A refusal holds for the earlier tries too: the same version would have been accepted again. */
-    put->keep_chunks = may_retry && put->commit_unknown;
-    object_put_fail(put, put->keep_chunks ? STATUS_TIMEOUT : object_put_status(call->status));
+    put->keep_chunks = put->commit_unknown && (may_retry || !refusal_holds_for_earlier_tries(put, call->status));
+    bool has_changed = put->request.reseal_from != 0 && call->status == STATUS_CONFLICT;
+    if (put->keep_chunks && !has_changed) {
+        object_put_fail(put, STATUS_TIMEOUT);
+    } else {
+        object_put_fail(put, has_changed ? STATUS_CONFLICT : object_put_status(call->status));
+    }
 }
 
 static void commit_fill_object(struct object_put *put, Trilith__Object *object)
@@ -191,8 +214,8 @@ static void commit_fill_object(struct object_put *put, Trilith__Object *object)
     object->version_id.data = put->version.bytes;
     object->version_id.len = sizeof(put->version.bytes);
     object->size = put->request.size;
-    object->suite = SUITE_AES_256_GCM;
-    object->dek_version = put->dek_version;
+    object->suite = put->request.suite;
+    object->dek_version = put->object_key.dek_version;
     object->page = put->page;
     object->slot = put->slot;
     object->etag = put->result.etag;
@@ -210,16 +233,17 @@ static void commit_fill_object(struct object_put *put, Trilith__Object *object)
 static void commit_send(struct object_put *put)
 {
     struct gateway *gateway = put->gateway;
+    const struct key *object_key = object_key_use(&put->object_key);
     struct key *meta_key = key_take(gateway->keys);
+    CHECK(object_key != NULL);
     if (meta_key == NULL) {
-        put->committing = false;
         put->keep_chunks = put->commit_unknown;
         object_put_fail(put, put->keep_chunks ? STATUS_TIMEOUT : STATUS_UNAVAILABLE);
         return;
     }
-    derive_meta_key(put->object_key, meta_key);
-    size_t sealed_bytes =
-        object_meta_seal(meta_key, &put->identity, put->request.size, &put->meta, gateway->commit->sealed_meta);
+    derive_meta_key(object_key, meta_key);
+    size_t sealed_bytes = object_meta_seal(meta_key, &put->object_key.identity, put->request.size, &put->meta,
+                                           gateway->commit->sealed_meta);
     key_release(gateway->keys, meta_key);
 
     char hex[ID_HEX_BYTES];
@@ -237,18 +261,22 @@ static void commit_send(struct object_put *put)
     request.key.len = put->key_bytes;
     request.object = &object;
     request.if_none_match = put->request.if_none_match;
+    request.reseal_from = put->request.reseal_from;
 
     memset(&put->commit_call, 0, sizeof(put->commit_call));
     put->commit_call.type = TRILITH__MESSAGE_TYPE__OBJECT_COMMIT;
     put->commit_call.deadline_ns = gateway_meta_deadline_ns(gateway);
     put->commit_call.done = commit_done;
     put->committing = true;
+    put->leaf_is_used = true;
     rpc_call_start(gateway->meta, &put->commit_call, &request.base);
 }
 
 void put_commit_start(struct object_put *put)
 {
-    KILL_POINT(KILL_GATEWAY_CHUNKS_DURABLE);
-    put->commit_until_ns = loop_now_ns(put->gateway->loop) + COMMIT_CALLS_MAX * put->gateway->options.meta_call_ns;
+    if (put->commit_until_ns == 0) {
+        KILL_POINT(KILL_GATEWAY_CHUNKS_DURABLE);
+        put->commit_until_ns = loop_now_ns(put->gateway->loop) + COMMIT_CALLS_MAX * put->gateway->options.meta_call_ns;
+    }
     commit_send(put);
 }

@@ -207,6 +207,12 @@ enum status reactor_open_service(struct reactor *reactor, const char *rpc_addres
     if (reactor->gateway == NULL) {
         return fail(reactor, STATUS_FULL, "no memory that can be locked for keys: raise the limit memlock");
     }
+    if (reactor == reactor->first) {
+        reactor->resealer = resealer_open(reactor->gateway, options->reseal_bytes_per_s);
+        if (reactor->resealer == NULL) {
+            return fail(reactor, STATUS_FULL, "no guarded memory for sealing anew");
+        }
+    }
     reactor->chunks =
         chunk_service_open(&(struct chunk_service_parts){.loop = reactor->loop,
                                                          .host = reactor->host,
@@ -231,6 +237,9 @@ static void map_given(struct loop_task *task)
     struct map *map = atomic_exchange(&reactor->given_map, NULL);
     if (map != NULL && !reactor->stopping) {
         gateway_set_map(reactor->gateway, map, atomic_load(&reactor->given_node));
+        if (reactor->resealer != NULL) {
+            resealer_set_node(reactor->resealer, atomic_load(&reactor->given_node));
+        }
         chunk_service_set_map(reactor->chunks, map);
     }
     map_release(map);
@@ -278,6 +287,9 @@ void reactor_stop(struct reactor *reactor)
         rpc_server_close(reactor->rpc);
         reactor->rpc = NULL;
     }
+    if (reactor->resealer != NULL) {
+        resealer_stop(reactor->resealer);
+    }
     if (reactor->gateway != NULL) {
         gateway_stop(reactor->gateway);
     }
@@ -287,7 +299,8 @@ bool reactor_is_idle(const struct reactor *reactor)
 {
     return (reactor->gateway == NULL || gateway_is_idle(reactor->gateway)) &&
            (reactor->chunks == NULL || chunk_service_in_flight(reactor->chunks) == 0) &&
-           (reactor->agent == NULL || agent_is_idle(reactor->agent));
+           (reactor->agent == NULL || agent_is_idle(reactor->agent)) &&
+           (reactor->resealer == NULL || resealer_is_idle(reactor->resealer));
 }
 
 /* ---- close --------------------------------------------------------------------------------------- */
@@ -318,6 +331,9 @@ void reactor_close(struct reactor *reactor)
 {
     if (reactor->agent != NULL) {
         agent_close(reactor->agent);
+    }
+    if (reactor->resealer != NULL) {
+        resealer_close(reactor->resealer);
     }
     if (reactor->gateway != NULL) {
         gateway_close(reactor->gateway);

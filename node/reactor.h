@@ -19,6 +19,7 @@
 #include "node/chunk_service.h"
 #include "node/gateway_parts.h"
 #include "node/options.h"
+#include "node/resealer.h"
 #include "node/s3/http.h"
 
 #define REACTOR_MESSAGE_BYTES 1024
@@ -53,6 +54,7 @@ struct reactor {
     uint32_t disk_count;
 
     struct gateway *gateway;
+    struct resealer *resealer; /* of the first reactor only */
     struct chunk_service *chunks;
     struct rpc_server *rpc;
     struct http_front *front;

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#define LAPSED_LEASE_NS (1 * NS_PER_MS) /* BUGGIFY: long enough for who waits now, over for the next one */
+
 struct tenant_key_entry {
     struct tenant_keys *keys;
     bool used;
@@ -15,6 +17,7 @@ struct tenant_key_entry {
     uint32_t asked_version; /* 0: the current one */
     uint32_t dek_version;
     struct key *dek; /* NULL: none, or its lease is over */
+    uint64_t asked_ns;
     uint64_t until_ns;
     struct list waits;
     struct loop_task deliver;
@@ -92,6 +95,7 @@ static bool entry_is_fresh(const struct tenant_key_entry *entry)
 static void entry_tell(struct tenant_key_entry *entry, enum status status)
 {
     struct list told;
+    struct tenant_key dek = {.key = entry->dek, .version = entry->dek_version, .until_ns = entry->until_ns};
     entry->telling = true;
     list_init(&told);
     for (struct list_link *link; (link = list_take_first(&entry->waits)) != NULL;) {
@@ -99,7 +103,7 @@ static void entry_tell(struct tenant_key_entry *entry, enum status status)
     }
     for (struct list_link *link; (link = list_take_first(&told)) != NULL;) {
         struct tenant_key_wait *wait = LIST_ENTRY(link, struct tenant_key_wait, link);
-        wait->done(wait, status, status == STATUS_OK ? entry->dek : NULL, entry->dek_version);
+        wait->done(wait, status, status == STATUS_OK ? &dek : NULL);
     }
     entry->telling = false;
 }
@@ -110,14 +114,20 @@ static enum status entry_accept(struct tenant_key_entry *entry, const Trilith__T
         (entry->asked_version != 0 && reply->dek_version != entry->asked_version)) {
         return STATUS_CORRUPT;
     }
+    uint64_t now_ns = loop_now_ns(entry->keys->loop);
+    entry->until_ns = entry->asked_ns + reply->lease_ms * NS_PER_MS;
+    if (entry->until_ns > now_ns + LAPSED_LEASE_NS && BUGGIFY(BUGGIFY_GATEWAY_TENANT_KEY_LAPSED)) {
+        entry->until_ns = now_ns + LAPSED_LEASE_NS;
+    }
+    if (now_ns >= entry->until_ns) {
+        return STATUS_TIMEOUT;
+    }
     entry->dek = key_take(entry->keys->pool);
     if (entry->dek == NULL) {
         return STATUS_BUSY;
     }
     memcpy(entry->dek->bytes, reply->dek.data, KEY_BYTES);
     entry->dek_version = reply->dek_version;
-    uint64_t lease_ns = BUGGIFY(BUGGIFY_GATEWAY_TENANT_KEY_LAPSED) ? 0 : reply->lease_ms * NS_PER_MS;
-    entry->until_ns = loop_now_ns(entry->keys->loop) + lease_ns;
     return STATUS_OK;
 }
 
@@ -148,7 +158,8 @@ static void entry_fetch(struct tenant_key_entry *entry)
     request.dek_version = entry->asked_version;
     memset(&entry->call, 0, sizeof(entry->call));
     entry->call.type = TRILITH__MESSAGE_TYPE__TENANT_KEY;
-    entry->call.deadline_ns = loop_now_ns(entry->keys->loop) + entry->keys->call_ns;
+    entry->asked_ns = loop_now_ns(entry->keys->loop);
+    entry->call.deadline_ns = entry->asked_ns + entry->keys->call_ns;
     entry->call.may_repeat = true;
     entry->call.done = entry_fetched;
     entry->fetching = true;
@@ -172,7 +183,7 @@ static void refuse_run(struct loop_task *task)
     keys->refuse_queued = false;
     for (struct list_link *link; (link = list_take_first(&keys->refused)) != NULL;) {
         struct tenant_key_wait *wait = LIST_ENTRY(link, struct tenant_key_wait, link);
-        wait->done(wait, STATUS_BUSY, NULL, 0);
+        wait->done(wait, STATUS_BUSY, NULL);
     }
 }
 
@@ -221,6 +232,17 @@ void tenant_keys_get(struct tenant_keys *keys, struct tenant_key_wait *wait)
 void tenant_keys_cancel(struct tenant_key_wait *wait)
 {
     list_remove(&wait->link);
+}
+
+void tenant_keys_note_rotation(struct tenant_keys *keys, uint64_t tenant_id, uint32_t dek_version)
+{
+    for (uint32_t i = 0; i < TENANT_KEYS_MAX; i++) {
+        struct tenant_key_entry *entry = &keys->entries[i];
+        if (entry->dek != NULL && entry->tenant_id == tenant_id && entry->asked_version == 0 &&
+            entry->dek_version <= dek_version) {
+            entry->until_ns = 0;
+        }
+    }
 }
 
 void tenant_keys_sweep(struct tenant_keys *keys)

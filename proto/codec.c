@@ -35,6 +35,7 @@ static const struct message_type message_types[] = {
     ENTRY(CHUNKS_CHECK, chunks_check_request, chunks_check_reply),
     ENTRY(WIPE_PULL, wipe_pull_request, wipe_pull_reply),
     ENTRY(WIPE_DONE, wipe_done_request, empty),
+    ENTRY(RESEAL_PULL, reseal_pull_request, reseal_pull_reply),
 
     ENTRY(BUCKET_CREATE, bucket_create_request, bucket_reply),
     ENTRY(BUCKET_GET, bucket_get_request, bucket_reply),
@@ -54,6 +55,12 @@ static const struct message_type message_types[] = {
     ENTRY(OBJECT_LOCATE, object_locate_request, object_locate_reply),
     ENTRY(ERASURE_GET, erasure_get_request, erasure_reply),
     ENTRY(ERASURE_LIST, erasure_list_request, erasure_list_reply),
+    ENTRY(KEY_SHOW, key_show_request, key_show_reply),
+    ENTRY(KEY_ROTATE, key_rotate_request, key_show_reply),
+    ENTRY(KEY_TRANSPORT, empty, key_transport_reply),
+    ENTRY(KEY_IMPORT, key_import_request, key_show_reply),
+    ENTRY(KEY_SET_STATE, key_set_state_request, key_show_reply),
+    ENTRY(EPOCH_CLOSE, empty, epoch_close_reply),
 };
 
 static const struct message_type *message_type_find(uint16_t type)

@@ -4,6 +4,7 @@
 #   logic      node -> scrub      meta                they meet in proto
 #   shared     proto -> base
 #   edges      base/uring_*, base/kv_rocksdb          the only code that names liburing and RocksDB
+#              meta/kms_pkcs11*                       the only code that names PKCS#11 and loads a library
 #
 # Run as a script: cmake -DROOT=<checkout> -P tests/layers.cmake. Prints "ok layers/RULE" or "FAILED layers/RULE: why".
 cmake_minimum_required(VERSION 3.25)
@@ -79,6 +80,8 @@ include_only_in(microhttpd "^microhttpd\\.h" "^node/s3/http\\.c$")
 include_only_in(isal "^isa-l" "^base/checksum\\.c$")
 # Beside base: the wipe's stream and digest, and the random bytes of a new secret file.
 include_only_in(cryptography "^(sodium|gcrypt)\\.h|^gnutls/" "^(base|tests)/")
+include_only_in(pkcs11 "^p11-kit/" "^meta/kms_pkcs11_.*\\.h$|^tests/unit/test_kms_pkcs11\\.c$")
+include_only_in(pkcs11_module "^dlfcn\\.h" "^meta/kms_pkcs11_token\\.c$|^tests/")
 include_only_in(ini "^ini\\.h" "^base/config")
 include_only_in(libxml "^libxml/" "^node/s3/xml_|^cluster/s3_listing\\.c$")
 include_only_in(jansson "^jansson\\.h" "^(cluster|bench)/")

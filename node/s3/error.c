@@ -40,6 +40,10 @@ static const struct error_row rows[S3_ERROR_COUNT] = {
     [S3_INVALID_TOKEN] = {400, "InvalidToken", "The provided token is malformed or otherwise invalid."},
     [S3_INVALID_URI] = {400, "InvalidURI", "Couldn't parse the specified URI."},
     [S3_KEY_TOO_LONG] = {400, "KeyTooLongError", "Your key is too long: at most 1024 bytes."},
+    [S3_KMS_DISABLED] = {400, "KMS.DisabledException",
+                         "The keys of this tenant are switched off; its security administrator can enable them again."},
+    [S3_KMS_UNAVAILABLE] = {503, "KMS.UnavailableException",
+                            "What holds the tenant's master key can't be reached at the moment; try again later."},
     [S3_MALFORMED_XML] = {400, "MalformedXML",
                           "The XML you provided was not well-formed or did not validate against our schema."},
     [S3_MESSAGE_TOO_LARGE] = {400, "MaxMessageLengthExceeded", "Your request was too big."},
@@ -68,6 +72,9 @@ static const struct error_row rows[S3_ERROR_COUNT] = {
                                      "The request signature we calculated does not match the signature you provided. "
                                      "Check your key and signing method."},
     [S3_SLOW_DOWN] = {503, "SlowDown", "Please reduce your request rate."},
+    [S3_SUITE_NOT_BUILT] =
+        {501, "NotImplemented",
+         "This gateway was built without SM4-GCM, with which the objects of this bucket are sealed."},
     [S3_WRONG_CONTENT_SHA256] = {400, "XAmzContentSHA256Mismatch",
                                  "The provided 'x-amz-content-sha256' header does not match what was computed."},
 };
@@ -97,8 +104,12 @@ enum s3_error s3_error_from_status(enum status status)
         return S3_SERVICE_UNAVAILABLE;
     case STATUS_FULL:
         return S3_INSUFFICIENT_STORAGE;
-    case STATUS_DENIED: /* No key: the tenant's is disabled or destroyed. */
+    case STATUS_DENIED: /* No key for it: there is no such tenant. */
         return S3_ACCESS_DENIED;
+    case STATUS_KEY_REVOKED:
+        return S3_KMS_DISABLED;
+    case STATUS_KEY_AWAY:
+        return S3_KMS_UNAVAILABLE;
     case STATUS_INVALID:
         return S3_INVALID_REQUEST;
     case STATUS_OK:

@@ -31,6 +31,9 @@ static void put_done(void *user, enum status status, const struct object_put_res
     case STATUS_NOT_FOUND:
         s3_answer_error(exchange, S3_NO_SUCH_BUCKET);
         return;
+    case STATUS_UNSUPPORTED:
+        s3_answer_error(exchange, S3_SUITE_NOT_BUILT);
+        return;
     default:
         s3_answer_status(exchange, status);
     }
@@ -58,6 +61,8 @@ static void put_bucket_found(struct s3_exchange *exchange, enum status status, c
     struct object_put_request put = {.tenant_id = exchange->caller.tenant_id,
                                      .bucket_id = reply->bucket->id,
                                      .degraded_writes = reply->bucket->degraded_writes,
+                                     .suite = (enum suite)reply->bucket->suite,
+                                     .dek_version = reply->bucket->dek_version,
                                      .if_none_match = s3_request_header(request, "if-none-match", &value),
                                      .key = (const uint8_t *)request->key.data,
                                      .key_bytes = request->key.bytes,
@@ -277,9 +282,10 @@ static void get_readable(void *user)
 
 static void answer_open_error(struct s3_exchange *exchange, enum status status)
 {
-    s3_answer_error(exchange, status == STATUS_NOT_FOUND  ? S3_NO_SUCH_KEY
-                              : status == STATUS_CONFLICT ? S3_NO_SUCH_BUCKET
-                                                          : s3_error_from_status(status));
+    s3_answer_error(exchange, status == STATUS_NOT_FOUND     ? S3_NO_SUCH_KEY
+                              : status == STATUS_CONFLICT    ? S3_NO_SUCH_BUCKET
+                              : status == STATUS_UNSUPPORTED ? S3_SUITE_NOT_BUILT
+                                                             : s3_error_from_status(status));
 }
 
 static void get_opened(void *user, enum status status, const struct object_info *info)

@@ -1,11 +1,13 @@
 /* checkers.c - the table of all promises, and who tells the checkers when to look. */
 #include "tests/sim/checkers.h"
 #include "tests/sim/checks.h"
+#include "tests/sim/leaf_book.h"
 
 #include "meta/state.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static const struct checker table[] = {
@@ -30,6 +32,8 @@ static const struct checker table[] = {
      check_wipes_were_seen},
     {"E4", "an erasure is closed when every disk that ever held a copy is accounted for", AT_APPLIED | AT_SETTLED,
      check_all_copies_accounted_for},
+    {"E4-key", "and when its keys are destroyed, with the epoch in which they stood", AT_APPLIED | AT_SETTLED,
+     check_erased_keys},
     {"E4-place", "a copy is made only on a disk of its placement group", AT_WRITE, check_copies_in_their_pg},
     {"E5", "ciphertext that is not durably wiped is overwritten by nothing but a wipe", AT_WRITE, check_overwriting},
     {"E6", "what was wiped on a disk is never live there again", AT_UP | AT_SERVING | AT_SETTLED,
@@ -37,11 +41,19 @@ static const struct checker table[] = {
     {"E7", "a chunk that is condemned or erased is never committed, and no copy of it is made where it was wiped",
      AT_APPLIED | AT_WRITE, check_nothing_gone_comes_back},
     {"E8", "no plaintext and no key stands on a disk or in a table", AT_SECOND | AT_SETTLED, check_no_secrets},
-    {"E1-key", "the key of an object that was replaced or deleted can't be had any more",
+    {"E1-key", "the leaf of an object that was replaced, deleted or sealed anew can't be had any more",
      AT_APPLYING | AT_APPLIED | AT_UP, check_gone_keys},
-    {"E8-key", "the keys of tenants and objects stand nowhere in the clear", AT_SETTLED, check_keys_at_rest},
+    {"E8-key", "the keys of tenants, objects and pages stand nowhere in the clear", AT_SETTLED, check_keys_at_rest},
     {"K1", "a chunk is sealed once: all that is ever written under its id has the same seals", AT_WRITE,
      check_sealed_once},
+    {"V1", "exactly one epoch of the vault can be opened, and it is the one that the state knows", AT_APPLIED | AT_UP,
+     check_one_epoch},
+    {"V2", "what was erased can't be said by anybody any more, and every other leaf is what it was",
+     AT_APPLIED | AT_UP | AT_SETTLED, check_erased_leaves},
+    {"V3", "every leaf is accounted for", AT_APPLIED | AT_SETTLED, check_conservation},
+    {"V4", "a data key goes when nothing is sealed under it, and only then", AT_APPLIED | AT_SETTLED, check_data_keys},
+    {"V5", "nothing of a tenant whose keys were revoked is read or written when leases have ended",
+     AT_APPLIED | AT_OPERATION, check_revoked},
     {"P1", "the members of a placement group stand in three failure domains", AT_APPLIED, check_spread},
     {"P2", "the parts of a store add up to its capacity", AT_SECOND | AT_SETTLED, check_accounting},
     {"P2-image", "no two copies overlap, and every byte of a disk is explained", AT_SETTLED, check_images},
@@ -334,6 +346,8 @@ void checkers_init(struct checkers *checkers, struct sim_cluster *cluster)
         .writing = writing,
     };
     checkers->second.fire = second_over;
+    checkers->book = calloc(1, sizeof(*checkers->book));
+    CHECK(checkers->book != NULL);
     model_init(&checkers->model, cluster);
     watching = checkers;
 }

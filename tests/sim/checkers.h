@@ -1,7 +1,7 @@
 /* checkers.h - the promises of the cluster, each a named function that looks for its violation all the time.
  *
  * The names are those of the reliability model: I durability and integrity, E erasure, P placement and accounting, M the
- * metadata service, L liveness, R resources. Each checker says in words what is promised and when it looks; to add one,
+ * metadata service, V the vault and the keys of tenants, L liveness, R resources. Each checker says in words what is promised and when it looks; to add one,
  * write the function and a line in the table of checkers.c. What they know comes from three sources: the watch
  * (sim_cluster.h) tells what happened; the model (model.h) says what must therefore be true; the simulated disks and
  * tables show what is.
@@ -32,6 +32,7 @@ enum checker_moment {
 };
 
 struct checkers;
+struct leaf_book;
 
 /* What is looked at now. */
 struct check {
@@ -97,9 +98,8 @@ struct checked_disk {
     uint64_t next_lsn;               /* and this was the next batch when that was seen */
 };
 
-/* A leaf of the vault, and the version that it is the key of. */
+/* A leaf of the vault. */
 struct checked_leaf {
-    struct version_id version;
     uint32_t page;
     uint32_t slot;
 };
@@ -126,15 +126,16 @@ struct checkers {
     uint64_t meta_incarnation;
     bool has_leaf_before; /* of the object that a command is about to replace or delete */
     struct checked_leaf leaf_before;
-    struct checked_leaf *gone_leaves;
-    size_t gone_leaf_count;
-    size_t gone_leaf_capacity;
-    struct key leaves[CHECKED_LEAVES_KEPT]; /* secrets of some leaves, the latest ones, to be looked for at rest */
-    uint64_t leaf_count;                    /* kept ever */
-    uint32_t nodes_left_down;               /* at rest: a disk of theirs was damaged past what a start can mend */
-    uint64_t *closed;                       /* erasures known to be closed */
-    size_t closed_count;
-    size_t closed_capacity;
+    struct key leaves[CHECKED_LEAVES_KEPT];    /* secrets of some leaves, the latest ones, to be looked for at rest */
+    uint64_t leaf_count;                       /* kept ever */
+    struct key page_keys[CHECKED_LEAVES_KEPT]; /* likewise, out of page tables */
+    uint64_t page_key_count;
+    struct leaf_book *book;   /* of all leaves */
+    uint64_t epochs_erased;   /* epochs whose end was looked at */
+    uint64_t enabled_ns;      /* when the tenant's keys were enabled last */
+    uint32_t nodes_left_down; /* at rest: a disk of theirs was damaged past what a start can mend */
+    bool *closed;             /* by id: erasures known to be closed */
+    uint64_t closed_end;
 };
 
 /* Before sim_cluster_open(), which gets `checkers->watch`. */

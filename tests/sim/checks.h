@@ -47,6 +47,16 @@ void check_gone_keys(const struct check *check);
 void check_keys_at_rest(const struct check *check);
 void check_sealed_once(const struct check *check);
 
+/* checks_vault.c */
+void check_one_epoch(const struct check *check);
+void check_erased_leaves(const struct check *check);
+void check_conservation(const struct check *check);
+void check_erased_keys(const struct check *check);
+void check_data_keys(const struct check *check);
+void check_revoked(const struct check *check);
+/* Is a data key waiting to be destroyed? */
+bool checks_dek_is_retiring(const struct sim_cluster *cluster);
+
 /* checks_liveness.c */
 void check_operations_end(const struct check *check);
 void check_everything_settles(const struct check *check);

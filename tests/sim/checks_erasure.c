@@ -184,24 +184,22 @@ void check_residue(const struct check *check)
 
 static bool is_noted_closed(const struct checkers *checkers, uint64_t erasure_id)
 {
-    for (size_t i = 0; i < checkers->closed_count; i++) {
-        if (checkers->closed[i] == erasure_id) {
-            return true;
-        }
-    }
-    return false;
+    return erasure_id < checkers->closed_end && checkers->closed[erasure_id];
 }
 
 static void note_closed(struct checkers *checkers, uint64_t erasure_id)
 {
-    if (checkers->closed_count == checkers->closed_capacity) {
-        checkers->closed_capacity = checkers->closed_capacity == 0 ? 64 : 2 * checkers->closed_capacity;
-        checkers->closed = realloc(checkers->closed, checkers->closed_capacity * sizeof(checkers->closed[0]));
+    if (erasure_id >= checkers->closed_end) {
+        uint64_t end = erasure_id * 2 + 64;
+        checkers->closed = realloc(checkers->closed, end * sizeof(checkers->closed[0]));
         CHECK(checkers->closed != NULL);
+        memset(checkers->closed + checkers->closed_end, 0, (end - checkers->closed_end) * sizeof(checkers->closed[0]));
+        checkers->closed_end = end;
     }
-    checkers->closed[checkers->closed_count++] = erasure_id;
+    checkers->closed[erasure_id] = true;
 }
 
+/* All copies are wiped, as the row has it. */
 static bool row_says_closed(const struct check *check, uint64_t erasure_id)
 {
     uint8_t row[512];
@@ -282,8 +280,8 @@ static void check_closed(const struct check *check, uint64_t erasure_id)
     }
 }
 
-/* E4: an erasure asks every disk that is or was a member of a chunk's PG; it counts as closed only when every disk to which a
- * copy was ever written has wiped it, or owes that to another erasure. */
+/* E4: an erasure asks every disk that is or was a member of a chunk's PG; its copies count as wiped only when every disk to
+ * which one was ever written has wiped it, or owes that to another erasure. */
 void check_all_copies_accounted_for(const struct check *check)
 {
     if (check->moment == AT_SETTLED) {
@@ -571,7 +569,7 @@ void check_nothing_gone_comes_back(const struct check *check)
         }
         return;
     }
-    if (check->change != NULL && check->change->committed != NULL) {
+    if (check->change != NULL && (check->change->committed != NULL || check->change->resealed_key != NULL)) {
         check_counts(check);
     }
     if (check->change != NULL && check->change->named_gone_chunk) {

@@ -1,17 +1,14 @@
-/* checks_keys.c - the keys' part of E1 and E8: what can still be opened, and what stands where it must not; and K1, that keys
+/* checks_keys.c - the keys' part of E1 and E8: what can still be said, and what stands where it must not; and K1, that keys
  * seal once. */
 #include "tests/sim/checks.h"
+#include "tests/sim/leaf_book.h"
+#include "tests/sim/meta_view.h"
 #include "tests/sim/residue.h"
 
 #include "meta/catalog_row.h"
-#include "meta/kms.h"
 #include "meta/tables.h"
-#include "meta/vault/vault.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
-
-#define TENANT_NAME_MAX 64u
 
 /* ---- E1: leaves of the vault ------------------------------------------------------------------------------ */
 
@@ -53,46 +50,61 @@ static bool object_of_command(const struct check *check, struct checked_leaf *le
     Trilith__Object *object = trilith__object__unpack(NULL, decoded.packed.bytes, decoded.packed.data);
     CHECK(object != NULL);
     *leaf = (struct checked_leaf){.page = object->page, .slot = object->slot};
-    memcpy(leaf->version.bytes, decoded.version_id, sizeof(leaf->version.bytes));
     trilith__object__free_unpacked(object, NULL);
     return true;
 }
 
-static void check_leaf_is_gone(const struct check *check, const struct checked_leaf *leaf, const char *when)
+/* A vault that is not open, as in a replay, says nothing: it is asked again when it is. */
+static void check_leaf_is_gone(const struct check *check, uint32_t page, uint32_t slot, const char *when)
 {
     struct key key;
+    enum status status = meta_view_derive(check->cluster->meta.service, page, slot, &key);
+    if (status == STATUS_UNAVAILABLE) {
+        return;
+    }
     check_counts(check);
-    enum status status = vault_derive(check->cluster->meta.vault, leaf->page, leaf->slot, &key);
     if (status != STATUS_GONE) {
-        sim_violated("E1-key", "%s: leaf %u of page %u, of an object that is gone: %s", when, leaf->slot, leaf->page,
-                     status_name(status));
+        sim_violated("E1-key", "%s: leaf %u of page %u, which is punctured: %s", when, slot, page, status_name(status));
     }
-}
-
-static void note_gone(struct checkers *checkers, const struct checked_leaf *leaf)
-{
-    if (checkers->gone_leaf_count == checkers->gone_leaf_capacity) {
-        checkers->gone_leaf_capacity = checkers->gone_leaf_capacity == 0 ? 64 : 2 * checkers->gone_leaf_capacity;
-        checkers->gone_leaves =
-            realloc(checkers->gone_leaves, checkers->gone_leaf_capacity * sizeof(checkers->gone_leaves[0]));
-        CHECK(checkers->gone_leaves != NULL);
-    }
-    checkers->gone_leaves[checkers->gone_leaf_count++] = *leaf;
 }
 
 /* Its secret, to be looked for at rest. A vault that has forgotten it says nothing. */
 static void keep_leaf(const struct check *check, const struct checked_leaf *leaf)
 {
     struct checkers *checkers = check->checkers;
-    struct vault *vault = check->cluster->meta.vault;
     struct key key;
-    if (vault != NULL && vault_derive(vault, leaf->page, leaf->slot, &key) == STATUS_OK) {
+    if (meta_view_derive(check->cluster->meta.service, leaf->page, leaf->slot, &key) == STATUS_OK) {
         checkers->leaves[checkers->leaf_count++ % CHECKED_LEAVES_KEPT] = key;
     }
 }
 
-/* E1: as soon as a command has replaced or deleted an object the vault refuses the object's leaf, and it does so after every
- * start of the metadata service: whoever still has its record, or its ciphertext, can't open it. */
+static void check_all_punctured(const struct check *check)
+{
+    struct leaf_book *book = check->checkers->book;
+    leaf_book_read(book, check);
+    for (uint32_t page = 0; page < book->page_end; page++) {
+        const struct known_page *known = leaf_book_page(book, page);
+        for (uint32_t slot = 0; known != NULL && slot < known->next_slot; slot++) {
+            if (ggm_bit(&known->punctured, slot)) {
+                check_leaf_is_gone(check, page, slot, "after a start");
+            }
+        }
+    }
+}
+
+static void check_leaf_before(const struct check *check)
+{
+    const struct checked_leaf *before = &check->checkers->leaf_before;
+    struct checked_leaf now;
+    bool is_there = object_of_command(check, &now);
+    if (!is_there || now.page != before->page || now.slot != before->slot) {
+        check_leaf_is_gone(check, before->page, before->slot, "the command is applied");
+    }
+}
+
+/* E1: as soon as a command has replaced or deleted an object, or sealed it anew, the vault refuses the leaf that the object had.
+ * And after every start of the metadata service it refuses whatever was punctured: whoever still has a record, or
+ * ciphertext, can't open it. */
 void check_gone_keys(const struct check *check)
 {
     struct checkers *checkers = check->checkers;
@@ -108,16 +120,13 @@ void check_gone_keys(const struct check *check)
         if (check->change != NULL && check->change->committed != NULL && object_of_command(check, &now)) {
             keep_leaf(check, &now);
         }
-        if (check->change != NULL && check->cluster->meta.vault != NULL && checkers->has_leaf_before &&
-            (!object_of_command(check, &now) ||
-             memcmp(now.version.bytes, checkers->leaf_before.version.bytes, sizeof(now.version.bytes)) != 0)) {
-            check_leaf_is_gone(check, &checkers->leaf_before, "the command is applied");
-            note_gone(checkers, &checkers->leaf_before);
+        if (check->change != NULL && checkers->has_leaf_before) {
+            check_leaf_before(check);
         }
         return;
     default:
-        for (size_t i = 0; check->node == NULL && i < checkers->gone_leaf_count; i++) {
-            check_leaf_is_gone(check, &checkers->gone_leaves[i], "after a start");
+        if (check->node == NULL) {
+            check_all_punctured(check);
         }
     }
 }
@@ -142,28 +151,46 @@ static void search_node_disk(const struct check *check, uint32_t number, const s
     check_counts(check);
 }
 
-static void search_meta(const struct check *check, const struct secrets *secrets)
+static void search_disk(const struct check *check, struct sim_disk *disk, const struct secrets *secrets,
+                        const char *where)
 {
     struct residue found;
     for (unsigned image = SIM_DISK_DURABLE; image <= SIM_DISK_CACHE; image++) {
-        residue_of_secrets(check->cluster->meta.disk, (enum sim_disk_image)image, secrets, 0, &found);
-        complain_of_secret("the journal", &found);
+        residue_of_secrets(disk, (enum sim_disk_image)image, secrets, 0, &found);
+        complain_of_secret(where, &found);
     }
-    residue_of_secrets_in_table(check->cluster->meta.tables, secrets, &found);
-    complain_of_secret("the metadata tables", &found);
     check_counts(check);
 }
 
-/* E8: no plaintext, no master key, no vault root and no client's secret stands on a node's disk, in an index table, in the
- * journal or in the metadata tables; erased or not, at any time. One disk every few seconds, everything at rest. */
+static void search_table(struct kv *table, const struct secrets *secrets, const char *where)
+{
+    struct residue found;
+    residue_of_secrets_in_table(table, secrets, &found);
+    complain_of_secret(where, &found);
+}
+
+static void search_meta(const struct check *check, const struct secrets *secrets)
+{
+    const struct sim_meta *meta = &check->cluster->meta;
+    search_disk(check, meta->disk, secrets, "the journal");
+    search_disk(check, meta->vault.tables_disk, secrets, "the page tables of the vault");
+    search_table(meta->tables, secrets, "the metadata tables");
+    search_table(meta->vault.covers, secrets, "the covers of the vault");
+}
+
+/* E8: no plaintext, no master key, no root of the vault and no client's secret stands on a node's disk, in an index table, in
+ * the journal, in the metadata tables, in a page table or in the covers; nor in the slot, but for the root, which has its place
+ * there. Erased or not, at any time. One disk every few seconds, everything at rest. */
 void check_no_secrets(const struct check *check)
 {
-    struct secrets secrets;
+    static struct secrets secrets;
     bool at_rest = check->moment == AT_SETTLED;
     if (!at_rest && check->checkers->seconds % WALK_SECONDS != WALK_SECONDS / 2) {
         return;
     }
     secrets_gather(check, &secrets);
+    search_disk(check, check->cluster->meta.vault.slot_disk, &secrets, "the slot");
+    secrets_gather_roots(check, &secrets);
     uint32_t chosen = (uint32_t)(check->checkers->seconds / WALK_SECONDS) % MODEL_DISKS_MAX;
     for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {
         if (model_disk_of(check->model, i) != NULL && (at_rest || i == chosen)) {
@@ -175,31 +202,6 @@ void check_no_secrets(const struct check *check)
 
 /* ---- E8: keys ----------------------------------------------------------------------------------- */
 
-/* The data key of the one tenant, opened as the service does it. False: there is none yet. */
-static bool tenant_key(const struct check *check, struct secret *secret)
-{
-    const struct sim_meta *meta = &check->cluster->meta;
-    char name[TENANT_NAME_MAX];
-    size_t bytes = 0;
-    struct key key;
-    struct table_key tenant_row = key_tenant(check->cluster->tenant_id);
-    struct table_key dek_row = key_dek(check->cluster->tenant_id, 1);
-    if (meta->kms == NULL || !model_row(check->model, &tenant_row, row, sizeof(row), &bytes)) {
-        return false;
-    }
-    Trilith__TenantRecord *tenant = trilith__tenant_record__unpack(NULL, bytes, row);
-    CHECK(tenant != NULL);
-    (void)snprintf(name, sizeof(name), "%s", tenant->name);
-    trilith__tenant_record__free_unpacked(tenant, NULL);
-    if (!model_row(check->model, &dek_row, row, sizeof(row), &bytes) || bytes < KMS_WRAPPED_BYTES ||
-        kms_unwrap(meta->kms, name, 1, row, KMS_WRAPPED_BYTES, &key) != STATUS_OK) {
-        return false;
-    }
-    *secret = (struct secret){.what = "the data key of a tenant", .length = sizeof(key.bytes)};
-    memcpy(secret->bytes, key.bytes, sizeof(key.bytes));
-    return true;
-}
-
 static void complain_of_key(const char *where, const struct residue *found)
 {
     if (found->what != NULL) {
@@ -207,38 +209,58 @@ static void complain_of_key(const char *where, const struct residue *found)
     }
 }
 
-static void gather_leaves(const struct checkers *checkers, struct secrets *secrets)
+static void gather_keys(const struct check *check, struct secrets *secrets)
 {
+    const struct checkers *checkers = check->checkers;
+    const struct sim_vault *vault = &check->cluster->meta.vault;
+    memset(secrets, 0, sizeof(*secrets));
+    for (uint64_t i = 0; i < vault->dek_count && i < SIM_DEKS_KEPT; i++) {
+        secret_add(secrets, "a data key of a tenant", vault->deks[i].bytes, KEY_BYTES);
+    }
     for (uint64_t i = 0; i < checkers->leaf_count && i < CHECKED_LEAVES_KEPT; i++) {
-        struct secret *secret = &secrets->all[secrets->count++];
-        *secret = (struct secret){.what = "the key of an object", .length = sizeof(checkers->leaves[i].bytes)};
-        memcpy(secret->bytes, checkers->leaves[i].bytes, secret->length);
+        secret_add(secrets, "the leaf of an object", checkers->leaves[i].bytes, KEY_BYTES);
+    }
+    for (uint64_t i = 0; i < checkers->page_key_count && i < CHECKED_LEAVES_KEPT; i++) {
+        secret_add(secrets, "the key of a page", checkers->page_keys[i].bytes, KEY_BYTES);
     }
 }
 
-/* E8: the key of a tenant stands in no journal, no table and on no disk; nor do those of the last objects that were written,
- * replaced or deleted. Looked for at rest. */
+static void search_disk_for_keys(struct sim_disk *disk, const struct secrets *secrets, uint32_t phase,
+                                 const char *where)
+{
+    struct residue found;
+    residue_of_secrets(disk, SIM_DISK_CACHE, secrets, phase, &found);
+    complain_of_key(where, &found);
+}
+
+static void search_table_for_keys(struct kv *table, const struct secrets *secrets, const char *where)
+{
+    struct residue found;
+    residue_of_secrets_in_table(table, secrets, &found);
+    complain_of_key(where, &found);
+}
+
+/* E8: the keys of a tenant stand in no journal, no table and on no disk; nor do the leaves of the last objects that were
+ * written, replaced or deleted, nor the keys of pages. Looked for at rest. */
 void check_keys_at_rest(const struct check *check)
 {
     static struct secrets secrets;
-    struct residue found;
-    secrets.count = tenant_key(check, &secrets.all[0]) ? 1 : 0;
-    gather_leaves(check->checkers, &secrets);
+    const struct sim_meta *meta = &check->cluster->meta;
+    gather_keys(check, &secrets);
     if (secrets.count == 0) {
         return;
     }
     check_counts(check);
-    residue_of_secrets(check->cluster->meta.disk, SIM_DISK_CACHE, &secrets, 0, &found);
-    complain_of_key("the journal", &found);
-    residue_of_secrets_in_table(check->cluster->meta.tables, &secrets, &found);
-    complain_of_key("the metadata tables", &found);
+    search_disk_for_keys(meta->disk, &secrets, 0, "the journal");
+    search_disk_for_keys(meta->vault.tables_disk, &secrets, 0, "the page tables of the vault");
+    search_disk_for_keys(meta->vault.slot_disk, &secrets, 0, "the slot");
+    search_table_for_keys(meta->tables, &secrets, "the metadata tables");
+    search_table_for_keys(meta->vault.covers, &secrets, "the covers of the vault");
     for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {
         struct sim_node_disk *disk = model_disk_of(check->model, i);
         if (disk != NULL) {
-            residue_of_secrets(disk->disk, SIM_DISK_CACHE, &secrets, i, &found);
-            complain_of_key(disk->path, &found);
-            residue_of_secrets_in_table(disk->index, &secrets, &found);
-            complain_of_key("the index of a disk", &found);
+            search_disk_for_keys(disk->disk, &secrets, i, disk->path);
+            search_table_for_keys(disk->index, &secrets, "the index of a disk");
         }
     }
 }

@@ -16,9 +16,14 @@ uint32_t meta_view_commands(const struct meta_service *service, uint32_t *reques
 {
     uint32_t commands = 0;
     *requests = 0;
-    LIST_EACH (&service->busy, link) {
+    LIST_EACH (&service->operations_busy, link) {
         commands++;
         *requests += LIST_ENTRY(link, struct operation, link)->request != NULL ? 1 : 0;
     }
     return commands;
+}
+
+enum status meta_view_derive(struct meta_service *service, uint32_t page, uint32_t slot, struct key *leaf)
+{
+    return service == NULL ? STATUS_UNAVAILABLE : service_derive(service, page, slot, leaf);
 }

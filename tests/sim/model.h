@@ -17,6 +17,7 @@
 
 #include "tests/sim/sim_cluster.h"
 
+#include "base/keys.h"
 #include "node/store/record.h"
 
 #define MODEL_NEVER       UINT64_MAX
@@ -60,6 +61,10 @@ struct model_version {
     uint64_t until_ns; /* MODEL_NEVER: it is current */
     uint64_t index;    /* of the command */
     uint64_t value;    /* bound; 0: not yet */
+    uint32_t
+        page; /* its leaf, and the version of the DEK that it is sealed under: of the last sealing, as the chunks */
+    uint32_t slot;
+    uint32_t dek_version;
     uint32_t chunk_count;
     uint32_t *chunks; /* numbers */
 };
@@ -132,6 +137,7 @@ struct model_joined {
 struct model_half {
     uint32_t disk;
     uint32_t segment;
+    uint64_t generation;
     uint64_t offset; /* of the payload */
     uint64_t bytes;
     uint32_t chunk;   /* the header came first: whose it is; UINT32_MAX: the payload did */
@@ -141,6 +147,15 @@ struct model_half {
 struct model_print {
     uint64_t print; /* 0: free */
     uint32_t chunk;
+};
+
+/* What the commands have said of the vault's epochs. The sums are of the table of erasures: ids below a bound. */
+struct model_vault {
+    uint64_t epoch;             /* that holds; 0: none yet */
+    uint64_t sealed_erasures;   /* erasures with lower ids had begun at the last seal that was not refused */
+    uint64_t switched_erasures; /* the same, of the seal that led to the epoch that holds */
+    uint64_t gone_erasures;     /* of erasures with lower ids the keys are destroyed */
+    uint64_t erased_epoch;      /* the last one that is destroyed; 0: none */
 };
 
 struct model {
@@ -166,6 +181,7 @@ struct model {
     size_t half_capacity;
 
     uint64_t applied; /* the highest command taken note of */
+    struct model_vault vault;
 };
 
 void model_init(struct model *model, struct sim_cluster *cluster);
@@ -271,7 +287,18 @@ struct model_change {
     bool named_gone_chunk;           /* a commit that took effect named a chunk that was condemned or erased */
     struct chunk_id gone_chunk;
     bool revived_version; /* a version that was replaced or deleted has become current again */
+    bool sealed;          /* the close of an epoch has begun, or begun again; */
+    bool switched;        /* the next one holds; */
+    bool switch_refused;
+    bool erased;                    /* the one before is destroyed */
+    struct model_key *resealed_key; /* a commit that sealed a version anew and took effect; NULL: none */
+    uint32_t resealed_from;         /* the DEK that it was sealed under before */
+    uint32_t resealed_page;         /* and the leaf */
+    uint32_t resealed_slot;
 };
+
+/* The cluster's own record; the caller frees it. NULL: there is none. */
+Trilith__ClusterRecord *model_cluster_record(const struct model *model);
 
 void model_apply(struct model *model, uint64_t index, const Trilith__Command *command, uint64_t now_ns,
                  struct model_change *change);

@@ -10,6 +10,7 @@ void model_init(struct model *model, struct sim_cluster *cluster)
 {
     memset(model, 0, sizeof(*model));
     model->cluster = cluster;
+    model->vault.gone_erasures = 1; /* Ids begin with 1. */
     model->chunk_table_size = TABLE_FIRST;
     model->chunk_table = calloc(model->chunk_table_size, sizeof(model->chunk_table[0]));
     model->print_table_size = TABLE_FIRST;

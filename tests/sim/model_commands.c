@@ -155,8 +155,14 @@ static void wipes_recorded(struct model *model, const Trilith__RecordWipes *comm
 
 /* ---- versions ------------------------------------------------------------------------------------ */
 
-/* The version that stands in the key's row; false: none. */
-static bool row_version(const struct model *model, uint64_t bucket_id, ProtobufCBinaryData name, uint8_t version[16])
+/* The version that stands in the key's row, and its leaf; false: none. */
+struct row_says {
+    uint8_t version[16];
+    uint32_t page;
+    uint32_t slot;
+};
+
+static bool row_version(const struct model *model, uint64_t bucket_id, ProtobufCBinaryData name, struct row_says *says)
 {
     static uint8_t row[TABLE_VALUE_BYTES_MAX];
     struct table_key key = key_object(bucket_id, name.data, name.len);
@@ -165,18 +171,22 @@ static bool row_version(const struct model *model, uint64_t bucket_id, ProtobufC
     if (!model_row(model, &key, row, sizeof(row), &bytes) || !object_row_decode(KV_SLICE(row, bytes), &decoded)) {
         return false;
     }
-    memcpy(version, decoded.version_id, 16);
+    Trilith__Object *object = trilith__object__unpack(NULL, decoded.packed.bytes, decoded.packed.data);
+    CHECK(object != NULL);
+    memcpy(says->version, decoded.version_id, 16);
+    says->page = object->page;
+    says->slot = object->slot;
+    trilith__object__free_unpacked(object, NULL);
     return true;
 }
 
-static struct model_version *version_make(struct model *model, const Trilith__Object *object, uint64_t index,
-                                          uint64_t now_ns, struct model_change *change)
+/* How a version is sealed: its chunks, its leaf and its DEK. */
+static void version_is_sealed(struct model *model, struct model_version *version, const Trilith__Object *object,
+                              uint64_t now_ns, struct model_change *change)
 {
-    struct model_version *version = calloc(1, sizeof(*version));
-    CHECK(version != NULL);
-    memcpy(version->id.bytes, object->version_id.data, 16);
-    version->size = object->size;
-    version->index = index;
+    version->page = object->page;
+    version->slot = object->slot;
+    version->dek_version = object->dek_version;
     version->chunk_count = (uint32_t)object->n_chunks;
     version->chunks = calloc(object->n_chunks + 1, sizeof(version->chunks[0]));
     CHECK(version->chunks != NULL);
@@ -192,24 +202,58 @@ static struct model_version *version_make(struct model *model, const Trilith__Ob
         chunk->pg = ref->pg;
         chunk->bytes = chunk->bytes == 0 ? ref->chunk_bytes : chunk->bytes;
     }
+}
+
+static struct model_version *version_make(struct model *model, const Trilith__Object *object, uint64_t index,
+                                          uint64_t now_ns, struct model_change *change)
+{
+    struct model_version *version = calloc(1, sizeof(*version));
+    CHECK(version != NULL);
+    memcpy(version->id.bytes, object->version_id.data, 16);
+    version->size = object->size;
+    version->index = index;
+    version_is_sealed(model, version, object, now_ns, change);
     return version;
+}
+
+/* The same version under another leaf: what it was sealed into before is erased. */
+static void version_resealed(struct model *model, struct model_key *key, const Trilith__Object *object, uint64_t now_ns,
+                             struct model_change *change)
+{
+    struct model_version *version = key->current;
+    struct model_version before = *version;
+    version_is_sealed(model, version, object, now_ns, change);
+    for (uint32_t i = 0; i < before.chunk_count; i++) {
+        chunk_goes(model, before.chunks[i], MODEL_ERASED, now_ns);
+    }
+    free(before.chunks);
+    change->resealed_key = key;
+    change->resealed_from = before.dek_version;
+    change->resealed_page = before.page;
+    change->resealed_slot = before.slot;
 }
 
 static void object_committed(struct model *model, uint64_t index, const Trilith__ObjectCommitRequest *command,
                              uint64_t now_ns, struct model_change *change)
 {
     struct model_key *key = key_of(model, command->bucket_id, command->key);
-    uint8_t id[16];
-    if (key == NULL || command->object == NULL || command->object->version_id.len != 16 ||
-        !row_version(model, command->bucket_id, command->key, id) ||
-        memcmp(id, command->object->version_id.data, 16) != 0) {
+    const Trilith__Object *object = command->object;
+    struct row_says says;
+    if (key == NULL || object == NULL || object->version_id.len != 16 ||
+        !row_version(model, command->bucket_id, command->key, &says) ||
+        memcmp(says.version, object->version_id.data, 16) != 0 || says.page != object->page ||
+        says.slot != object->slot) {
         return; /* Refused. */
     }
-    if (key->current != NULL && memcmp(key->current->id.bytes, id, 16) == 0) {
-        return; /* Repeated. */
+    if (key->current != NULL && memcmp(key->current->id.bytes, says.version, 16) == 0) {
+        bool anew = key->current->page != says.page || key->current->slot != says.slot; /* Else repeated. */
+        if (anew) {
+            version_resealed(model, key, object, now_ns, change);
+        }
+        return;
     }
     for (size_t i = 0; i < key->version_count; i++) {
-        change->revived_version |= memcmp(key->versions[i]->id.bytes, id, 16) == 0;
+        change->revived_version |= memcmp(key->versions[i]->id.bytes, says.version, 16) == 0;
     }
     struct model_version *version = version_make(model, command->object, index, now_ns, change);
     version_goes(model, key, now_ns);
@@ -222,8 +266,8 @@ static void object_deleted(struct model *model, const Trilith__ObjectDeleteReque
 {
     uint64_t bucket_id = bucket_id_of(model, command->tenant_id, command->bucket);
     struct model_key *key = key_of(model, bucket_id, command->key);
-    uint8_t id[16];
-    if (key != NULL && !row_version(model, bucket_id, command->key, id)) {
+    struct row_says says;
+    if (key != NULL && !row_version(model, bucket_id, command->key, &says)) {
         version_goes(model, key, now_ns);
     }
 }
@@ -245,6 +289,53 @@ static void node_joined(struct model *model, const Trilith__NodeJoin *command)
             memcpy(joined->uuid.bytes, command->disks[i]->uuid.data, sizeof(joined->uuid.bytes));
         }
     }
+}
+
+/* ---- the vault ----------------------------------------------------------------------------------- */
+
+Trilith__ClusterRecord *model_cluster_record(const struct model *model)
+{
+    static uint8_t row[4096];
+    size_t bytes = 0;
+    struct table_key key = key_cluster();
+    if (!model_row(model, &key, row, sizeof(row), &bytes)) {
+        return NULL;
+    }
+    return trilith__cluster_record__unpack(NULL, bytes, row);
+}
+
+static void epoch_changes(struct model *model, const Trilith__Command *command, struct model_change *change)
+{
+    struct model_vault *vault = &model->vault;
+    Trilith__ClusterRecord *record = model_cluster_record(model);
+    CHECK(record != NULL);
+    if (command->change_case == TRILITH__COMMAND__CHANGE_EPOCH_SEAL) {
+        const ProtobufCBinaryData *asked = &command->epoch_seal->commitment;
+        change->sealed = record->sealed_epoch == command->epoch_seal->epoch && asked->len == COMMITMENT_BYTES &&
+                         record->sealed_commitment.len == asked->len &&
+                         memcmp(record->sealed_commitment.data, asked->data, asked->len) == 0;
+        if (change->sealed) {
+            vault->sealed_erasures = record->next_erasure_id;
+        }
+    } else if (command->change_case == TRILITH__COMMAND__CHANGE_EPOCH_SWITCH) {
+        change->switched = record->epoch == command->epoch_switch->epoch && record->epoch > vault->epoch;
+        change->switch_refused = record->epoch < command->epoch_switch->epoch;
+        if (change->switched) {
+            vault->switched_erasures = vault->sealed_erasures;
+            if (vault->epoch == 0) {
+                vault->gone_erasures = vault->switched_erasures; /* Before the first one nothing was kept. */
+            }
+            vault->epoch = record->epoch;
+        }
+    } else {
+        change->erased = record->erasing_epoch == 0 && command->epoch_erased->epoch + 1 == record->epoch &&
+                         command->epoch_erased->epoch > vault->erased_epoch;
+        if (change->erased) {
+            vault->erased_epoch = command->epoch_erased->epoch;
+            vault->gone_erasures = vault->switched_erasures;
+        }
+    }
+    trilith__cluster_record__free_unpacked(record, NULL);
 }
 
 /* ---- all of them --------------------------------------------------------------------------------- */
@@ -276,7 +367,12 @@ void model_apply(struct model *model, uint64_t index, const Trilith__Command *co
     case TRILITH__COMMAND__CHANGE_RECORD_WIPES:
         wipes_recorded(model, command->record_wipes, now_ns);
         return;
-    default: /* Nothing of objects or chunks. */
+    case TRILITH__COMMAND__CHANGE_EPOCH_SEAL:
+    case TRILITH__COMMAND__CHANGE_EPOCH_SWITCH:
+    case TRILITH__COMMAND__CHANGE_EPOCH_ERASED:
+        epoch_changes(model, command, change);
+        return;
+    default: /* Nothing of objects, chunks or epochs. */
         return;
     }
 }

@@ -65,8 +65,12 @@ static struct model_half *half_add(struct model *model, const struct model_writi
 {
     model->halves = model_grow(model->halves, &model->half_capacity, model->half_count, sizeof(model->halves[0]));
     struct model_half *half = &model->halves[model->half_count++];
-    *half = (struct model_half){
-        .disk = writing->disk, .segment = writing->segment, .offset = offset, .bytes = bytes, .chunk = UINT32_MAX};
+    *half = (struct model_half){.disk = writing->disk,
+                                .segment = writing->segment,
+                                .generation = writing->generation,
+                                .offset = offset,
+                                .bytes = bytes,
+                                .chunk = UINT32_MAX};
     return half;
 }
 
@@ -74,7 +78,8 @@ static struct model_half *half_find(struct model *model, const struct model_writ
 {
     for (size_t i = 0; i < model->half_count; i++) {
         struct model_half *half = &model->halves[i];
-        if (half->disk == writing->disk && half->segment == writing->segment && half->offset == offset) {
+        if (half->disk == writing->disk && half->segment == writing->segment &&
+            half->generation == writing->generation && half->offset == offset) {
             return half;
         }
     }
@@ -201,12 +206,15 @@ static void take_payload(struct model *model, const struct model_writing *writin
         half = half_add(model, writing, writing->offset, writing->bytes);
         half->prints = calloc(MODEL_PRINTS_MAX, sizeof(half->prints[0]));
         CHECK(half->prints != NULL);
-        size_t bytes = writing->bytes < CHUNK_BYTES_MAX ? writing->bytes : CHUNK_BYTES_MAX;
-        model_prints_of(writing->content, bytes, half->prints);
     } else if (half->chunk != UINT32_MAX) {
         take_prints(model, half->chunk, writing->content, model->chunks[half->chunk]->bytes);
         half_drop(model, half);
+        return;
     }
+    /* What stood here before and never got a header is no half of what comes now. */
+    size_t bytes = writing->bytes < CHUNK_BYTES_MAX ? writing->bytes : CHUNK_BYTES_MAX;
+    memset(half->prints, 0, MODEL_PRINTS_MAX * sizeof(half->prints[0]));
+    model_prints_of(writing->content, bytes, half->prints);
 }
 
 void model_writing_take(struct model *model, const struct model_writing *writing)

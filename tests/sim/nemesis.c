@@ -187,7 +187,8 @@ static void event_due(struct loop_timer *timer)
     if (!off && nemesis_event_happens(nemesis, event)) {
         nemesis->acts[event->act]++;
         struct nemesis_ending *ending = &nemesis->endings[number];
-        loop_timer_start(world_loop(nemesis), &ending->timer, world_ns(nemesis) + event->duration_ns);
+        loop_timer_start(world_loop(nemesis), &ending->timer,
+                         world_ns(nemesis) + nemesis_event_lasts_ns(nemesis, event));
         if (nemesis->trace) {
             fprintf(stderr, "%11.6f ----- ", (double)world_ns(nemesis) / (double)NS_PER_S);
             event_print(nemesis, number, stderr);
@@ -319,8 +320,8 @@ void nemesis_init(struct nemesis *nemesis, struct sim_cluster *cluster)
     buggify_hooks = (struct buggify_hooks){.fires = point_fires, .passed = point_passed};
 }
 
-/* The chances per I/O: those that lose data only where the atlas allows them; the journal's disk is never lossy, because
- * there is only one journal. */
+/* The chances per I/O: those that lose data only where the atlas allows them; the disks of the journal and of the
+ * vault are never lossy, because there is only one of each. */
 static void disks_begin_to_fail(struct nemesis *nemesis)
 {
     struct sim_cluster *cluster = nemesis->cluster;
@@ -331,6 +332,9 @@ static void disks_begin_to_fail(struct nemesis *nemesis)
         }
     }
     sim_disk_set_faults(cluster->meta.disk, &safe);
+    for (uint32_t i = 0; i < SIM_VAULT_DISKS; i++) {
+        sim_disk_set_faults(sim_vault_disk(&cluster->meta.vault, i), &safe);
+    }
     for (uint32_t i = 0; i < cluster->node_count; i++) {
         bool is_lossy = (cluster->options.lossy_nodes >> i & 1) != 0;
         for (uint32_t d = 0; d < cluster->nodes[i].disk_count; d++) {
@@ -375,6 +379,10 @@ void nemesis_end(struct nemesis *nemesis)
     sim_net_heal(cluster->net);
     sim_disk_heal(cluster->meta.disk);
     sim_kv_fail_some(cluster->meta.tables, 0, STATUS_IO);
+    sim_kv_fail_some(cluster->meta.vault.covers, 0, STATUS_IO);
+    for (uint32_t i = 0; i < SIM_VAULT_DISKS; i++) {
+        sim_disk_heal(sim_vault_disk(&cluster->meta.vault, i));
+    }
     clock_put_right(nemesis, cluster->meta.loop, &cluster->meta.drift_ppm);
     for (uint32_t i = 0; i < cluster->node_count; i++) {
         struct sim_node *node = &cluster->nodes[i];

@@ -44,7 +44,15 @@
     X(ROT, "disk.rot", 6) /* lossy */                                                                                  \
     X(FULL_META, "meta.disk_full", 3)                                                                                  \
     X(DRIFT, "clock.drift", 5)                                                                                         \
-    X(WALL_JUMP, "clock.jump", 4)
+    X(WALL_JUMP, "clock.jump", 4)                                                                                      \
+    X(FAIL_COVERS, "vault.covers_fail", 3)                                                                             \
+    X(FULL_VAULT, "vault.disk_full", 3)                                                                                \
+    X(SLOW_VAULT, "vault.disk_slow", 3)                                                                                \
+    X(CLOSE_EPOCH, "vault.close_epoch", 8) /* somebody wants what is deleted to be gone now */                         \
+    X(ROTATE_DEK, "key.dek_rotated", 5)                                                                                \
+    X(ROTATE_CMK, "key.cmk_rotated", 3)                                                                                \
+    X(REVOKE, "key.revoked", 2)                                                                                        \
+    X(KMS_AWAY, "key.kms_away", 4)
 
 #define NEMESIS_ENUM(name, label, weight) NEMESIS_##name,
 enum nemesis_act { NEMESIS_ACTS(NEMESIS_ENUM) NEMESIS_ACT_COUNT };

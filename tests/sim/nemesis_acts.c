@@ -210,19 +210,79 @@ static bool act_on_clock(struct nemesis *nemesis, const struct nemesis_event *ev
     return true;
 }
 
-/* These are passed seldom: a third of the armings is theirs. */
+/* These are passed seldom: a quarter of the armings is theirs. */
 static const enum kill_point seldom_passed[] = {KILL_STORE_SEGMENT_OPENED,  KILL_STORE_SEGMENT_MARKED,
                                                 KILL_STORE_SEGMENT_WIPED,   KILL_STORE_MOVES_DURABLE,
                                                 KILL_JOURNAL_SEGMENT_BEGUN, KILL_META_TABLES_FLUSHED};
+/* And these when somebody asks for it: another quarter, with the question. */
+static const enum kill_point passed_on_request[] = {
+    KILL_VAULT_SEALED,        KILL_VAULT_COVERS_DURABLE, KILL_VAULT_TABLE_DURABLE,
+    KILL_VAULT_SHARE_PUT,     KILL_VAULT_SWITCHED,       KILL_VAULT_SHARE_DESTROYED,
+    KILL_VAULT_TABLE_REMOVED, KILL_VAULT_ERASED,         KILL_META_DEK_ADDED};
 
 static bool arm_kill_point(struct nemesis *nemesis, const struct nemesis_event *event)
 {
-    bool seldom = event->amount / 512 % 3 == 0;
-    nemesis->armed_point = seldom ? (int)seldom_passed[event->amount % ARRAY_LENGTH(seldom_passed)]
-                                  : (int)(event->amount % KILL_POINT_COUNT);
-    nemesis->armed_passes = (uint32_t)(!seldom && event->amount / 256 % 4 == 0 ? event->amount / 1024 % 40 : 0);
+    struct sim_operator *keeper = &nemesis->cluster->keeper;
+    nemesis->armed_passes = 0;
     nemesis->armed_power = event->amount / 128 % 2 == 0;
-    return true;
+    switch (event->amount / 512 % 4) {
+    case 0:
+        nemesis->armed_point = (int)seldom_passed[event->amount % ARRAY_LENGTH(seldom_passed)];
+        return true;
+    case 1:
+        nemesis->armed_point = (int)passed_on_request[event->amount % ARRAY_LENGTH(passed_on_request)];
+        return nemesis->armed_point == KILL_META_DEK_ADDED ? sim_operator_rotate(keeper, false)
+                                                           : sim_operator_close_epoch(keeper);
+    default:
+        nemesis->armed_point = (int)(event->amount % KILL_POINT_COUNT);
+        nemesis->armed_passes = (uint32_t)(event->amount / 256 % 2 == 0 ? event->amount / 2048 % 40 : 0);
+        return true;
+    }
+}
+
+/* ---- keys and the vault ---------------------------------------------------------------------------------- */
+
+static bool act_on_vault(struct nemesis *nemesis, const struct nemesis_event *event)
+{
+    struct sim_vault *vault = &nemesis->cluster->meta.vault;
+    struct sim_disk *disk = sim_vault_disk(vault, (uint32_t)(event->amount / 16 % SIM_VAULT_DISKS));
+    switch (event->act) {
+    case NEMESIS_FAIL_COVERS:
+        sim_kv_fail_some(vault->covers, 1 + event->amount % 3, event->amount % 2 == 0 ? STATUS_FULL : STATUS_IO);
+        return true;
+    case NEMESIS_FULL_VAULT:
+        sim_disk_limit_bytes(disk, 1);
+        return true;
+    default:
+        sim_disk_slow(disk, 10u << event->amount % 11);
+        return true;
+    }
+}
+
+static bool act_on_keys(struct nemesis *nemesis, const struct nemesis_event *event)
+{
+    struct sim_operator *keeper = &nemesis->cluster->keeper;
+    switch (event->act) {
+    case NEMESIS_CLOSE_EPOCH:
+        return sim_operator_close_epoch(keeper);
+    case NEMESIS_ROTATE_DEK:
+    case NEMESIS_ROTATE_CMK:
+        return sim_operator_rotate(keeper, event->act == NEMESIS_ROTATE_CMK);
+    case NEMESIS_REVOKE:
+        sim_operator_revoke(keeper, true);
+        return true;
+    default:
+        nemesis->cluster->meta.vault.kms_is_away = true;
+        return true;
+    }
+}
+
+/* Leases of keys outlive most events: without keys, and without what wraps them, the tenant is for longer than that. */
+uint64_t nemesis_event_lasts_ns(const struct nemesis *nemesis, const struct nemesis_event *event)
+{
+    uint64_t lease_ns = nemesis->cluster->options.key_lease_ms * NS_PER_MS;
+    bool is_about_keys = event->act == NEMESIS_REVOKE || event->act == NEMESIS_KMS_AWAY;
+    return event->duration_ns + (is_about_keys && event->amount % 4 != 0 ? lease_ns + lease_ns / 8 : 0);
 }
 
 bool nemesis_event_happens(struct nemesis *nemesis, const struct nemesis_event *event)
@@ -271,6 +331,16 @@ bool nemesis_event_happens(struct nemesis *nemesis, const struct nemesis_event *
     case NEMESIS_DRIFT:
     case NEMESIS_WALL_JUMP:
         return act_on_clock(nemesis, event);
+    case NEMESIS_FAIL_COVERS:
+    case NEMESIS_FULL_VAULT:
+    case NEMESIS_SLOW_VAULT:
+        return act_on_vault(nemesis, event);
+    case NEMESIS_CLOSE_EPOCH:
+    case NEMESIS_ROTATE_DEK:
+    case NEMESIS_ROTATE_CMK:
+    case NEMESIS_REVOKE:
+    case NEMESIS_KMS_AWAY:
+        return act_on_keys(nemesis, event);
     case NEMESIS_ACT_COUNT:
         break;
     }
@@ -320,6 +390,19 @@ void nemesis_event_ends(struct nemesis *nemesis, const struct nemesis_event *eve
         return;
     case NEMESIS_FULL_META:
         sim_disk_limit_bytes(cluster->meta.disk, UINT64_MAX);
+        return;
+    case NEMESIS_FULL_VAULT:
+    case NEMESIS_SLOW_VAULT:
+        for (uint32_t i = 0; i < SIM_VAULT_DISKS; i++) {
+            sim_disk_limit_bytes(sim_vault_disk(&cluster->meta.vault, i), UINT64_MAX);
+            sim_disk_slow(sim_vault_disk(&cluster->meta.vault, i), 1);
+        }
+        return;
+    case NEMESIS_REVOKE:
+        sim_operator_revoke(&cluster->keeper, false);
+        return;
+    case NEMESIS_KMS_AWAY:
+        cluster->meta.vault.kms_is_away = false;
         return;
     default: /* Nothing that lasts. */
         return;

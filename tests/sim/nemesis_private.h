@@ -16,6 +16,8 @@ static inline struct loop *world_loop(const struct nemesis *nemesis)
 
 /* Carry an event out. False: there was nobody to hit. */
 bool nemesis_event_happens(struct nemesis *nemesis, const struct nemesis_event *event);
+/* How long it lasts. */
+uint64_t nemesis_event_lasts_ns(const struct nemesis *nemesis, const struct nemesis_event *event);
 /* Take back what lasts of it. */
 void nemesis_event_ends(struct nemesis *nemesis, const struct nemesis_event *event);
 

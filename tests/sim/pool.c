@@ -18,7 +18,7 @@ struct shared {
     uint64_t trace;
 };
 
-struct slot {
+struct run_slot {
     pid_t process; /* 0: free */
     uint64_t seed;
     FILE *output; /* NULL: stderr itself */
@@ -28,7 +28,7 @@ struct slot {
 struct pool {
     unsigned slots;
     unsigned busy;
-    struct slot slot[POOL_SLOTS_MAX];
+    struct run_slot slot[POOL_SLOTS_MAX];
     struct pool_result result;
 };
 
@@ -77,7 +77,7 @@ static void live_elsewhere(void)
     }
 }
 
-static _Noreturn void run_in_child(const struct run_plan *plan, struct slot *slot, bool elsewhere)
+static _Noreturn void run_in_child(const struct run_plan *plan, struct run_slot *slot, bool elsewhere)
 {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)signal(SIGINT, SIG_DFL);
@@ -100,7 +100,7 @@ static _Noreturn void run_in_child(const struct run_plan *plan, struct slot *slo
 void pool_start(struct pool *pool, const struct run_plan *plan, bool show, bool elsewhere)
 {
     CHECK(pool_has_room(pool));
-    struct slot *slot = pool->slot;
+    struct run_slot *slot = pool->slot;
     while (slot->process != 0) {
         slot++;
     }
@@ -119,7 +119,7 @@ void pool_start(struct pool *pool, const struct run_plan *plan, bool show, bool 
 
 /* ---- ending -------------------------------------------------------------------------------------------- */
 
-static void take_output(struct slot *slot, char output[POOL_OUTPUT_BYTES])
+static void take_output(struct run_slot *slot, char output[POOL_OUTPUT_BYTES])
 {
     output[0] = '\0';
     if (slot->output == NULL) {
@@ -167,7 +167,7 @@ const struct pool_result *pool_wait(struct pool *pool)
         process = wait(&wait_status);
     } while (process < 0 && errno == EINTR);
     CHECK(process > 0);
-    struct slot *slot = pool->slot;
+    struct run_slot *slot = pool->slot;
     while (slot->process != process) {
         slot++;
     }

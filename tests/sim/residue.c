@@ -135,9 +135,18 @@ void residue_of_ciphertext(const struct check *check, struct sim_disk *disk, str
 
 /* ---- secrets ---------------------------------------------------------------------------------------- */
 
-static void secret_add(struct secrets *secrets, const char *what, const void *bytes, size_t length)
+#define ROOTS_SOUGHT 6u
+
+static uint32_t pair_at(const uint8_t *bytes)
 {
-    CHECK(secrets->count < SECRETS_MAX && length <= SECRET_BYTES_MAX);
+    return (uint32_t)bytes[0] << 8 | bytes[1];
+}
+
+void secret_add(struct secrets *secrets, const char *what, const void *bytes, size_t length)
+{
+    CHECK(secrets->count < SECRETS_MAX && length >= 2 && length <= SECRET_BYTES_MAX);
+    uint32_t pair = pair_at(bytes);
+    secrets->beginnings[pair / 8] |= (uint8_t)(1u << pair % 8);
     struct secret *secret = &secrets->all[secrets->count++];
     secret->what = what;
     secret->length = length;
@@ -146,24 +155,54 @@ static void secret_add(struct secrets *secrets, const char *what, const void *by
 
 void secrets_gather(const struct check *check, struct secrets *secrets)
 {
-    uint8_t cmk[KEY_BYTES];
-    uint8_t root[KEY_BYTES];
-    secrets->count = 0;
-    sim_secrets_bytes(cmk, root);
+    struct key key;
+    memset(secrets, 0, sizeof(*secrets));
+    sim_secrets_master(&key);
     secret_add(secrets, "plaintext of an object", SIM_MARKER, strlen(SIM_MARKER));
-    secret_add(secrets, "the customer master key", cmk, sizeof(cmk));
-    secret_add(secrets, "the vault's root", root, sizeof(root));
+    secret_add(secrets, "the key file of the KMS", key.bytes, sizeof(key.bytes));
+    Trilith__TenantRecord *tenant = sim_cluster_tenant(check->cluster);
+    if (tenant != NULL) {
+        if (sim_secrets_cmk(tenant->cmk, &key)) {
+            secret_add(secrets, "the customer master key", key.bytes, sizeof(key.bytes));
+        }
+        trilith__tenant_record__free_unpacked(tenant, NULL);
+    }
     size_t length = strlen(check->cluster->secret_key);
     if (length >= 16) {
         secret_add(secrets, "the secret key of a credential", check->cluster->secret_key, length);
     }
 }
 
-static const char *secret_in(const struct secrets *secrets, const void *bytes, size_t length)
+void secrets_gather_roots(const struct check *check, struct secrets *secrets)
+{
+    const struct sim_vault *vault = &check->cluster->meta.vault;
+    size_t first = vault->share_count > ROOTS_SOUGHT ? vault->share_count - ROOTS_SOUGHT : 0;
+    for (size_t i = first; i < vault->share_count; i++) {
+        secret_add(secrets, "a root of the vault", vault->shares[i].share.bytes, KEY_BYTES);
+    }
+}
+
+static const char *secret_at(const struct secrets *secrets, const uint8_t *bytes, size_t left)
 {
     for (size_t i = 0; i < secrets->count; i++) {
-        if (memmem(bytes, length, secrets->all[i].bytes, secrets->all[i].length) != NULL) {
-            return secrets->all[i].what;
+        const struct secret *secret = &secrets->all[i];
+        if (secret->length <= left && memcmp(bytes, secret->bytes, secret->length) == 0) {
+            return secret->what;
+        }
+    }
+    return NULL;
+}
+
+static const char *secret_in(const struct secrets *secrets, const void *data, size_t length)
+{
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i + 2 <= length; i++) {
+        uint32_t pair = pair_at(bytes + i);
+        if ((secrets->beginnings[pair / 8] >> pair % 8 & 1) != 0) {
+            const char *what = secret_at(secrets, bytes + i, length - i);
+            if (what != NULL) {
+                return what;
+            }
         }
     }
     return NULL;
@@ -173,11 +212,9 @@ static const char *secret_in(const struct secrets *secrets, const void *bytes, s
 static const char *secret_at_sectors(const struct secrets *secrets, const uint8_t *block)
 {
     for (size_t i = 0; i < BLOCK_BYTES; i += SIM_DISK_SECTOR_BYTES) {
-        for (size_t s = 0; s < secrets->count; s++) {
-            if (block[i] == secrets->all[s].bytes[0] &&
-                memcmp(block + i, secrets->all[s].bytes, secrets->all[s].length) == 0) {
-                return secrets->all[s].what;
-            }
+        const char *what = secret_at(secrets, block + i, BLOCK_BYTES - i);
+        if (what != NULL) {
+            return what;
         }
     }
     return NULL;

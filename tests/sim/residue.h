@@ -28,7 +28,7 @@ void residue_of_ciphertext_in_table(const struct check *check, struct kv *table,
 void residue_of_ciphertext(const struct check *check, struct sim_disk *disk, struct residue *found);
 
 /* What must stand nowhere. */
-#define SECRETS_MAX      16u
+#define SECRETS_MAX      64u
 #define SECRET_BYTES_MAX 64u
 struct secrets {
     struct secret {
@@ -37,8 +37,14 @@ struct secrets {
         size_t length;
     } all[SECRETS_MAX];
     size_t count;
+    uint8_t
+        beginnings[65536 / 8]; /* bit per pair of bytes: a secret begins so. One look at a place then serves for all. */
 };
+void secret_add(struct secrets *secrets, const char *what, const void *bytes, size_t length);
+/* Plaintext, master keys, secrets of clients. */
 void secrets_gather(const struct check *check, struct secrets *secrets);
+/* The roots of the last epochs: they may stand in the slot, and nowhere else. */
+void secrets_gather_roots(const struct check *check, struct secrets *secrets);
 
 /* Search an image for plaintext and secrets: every block that is not payload whole, of payload the beginning of each sector
  * and one block of 16 (`phase`: which) whole. */

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "meta/state.h"
+#include "tests/sim/checks.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -37,10 +38,11 @@ static uint64_t world_ns(const struct run *run)
 
 /* ---- settling ----------------------------------------------------------------------------------------- */
 
-/* Whether there is nothing left to wait for: what can run runs, no client waits, nothing is left to be wiped. */
-static bool has_settled(const struct run *run)
+/* Whether there is nothing left to wait for: what can run runs, nobody waits, nothing is left to be wiped or to be sealed anew. */
+static bool has_settled(struct run *run)
 {
     return nemesis_all_is_up(&run->nemesis) && sim_cluster_busy(&run->cluster) == 0 &&
+           sim_operator_is_idle(&run->cluster.keeper) && !checks_dek_is_retiring(&run->cluster) &&
            state_cluster(run->cluster.meta.meta_state)->erasures_open == 0;
 }
 
@@ -207,6 +209,10 @@ static void count(struct run *run, struct totals *totals, uint64_t cpu_ns)
     totals->cpu_ns += cpu_ns;
     count_table(totals, cluster->meta.tables);
     count_disk(totals, cluster->meta.disk);
+    count_table(totals, cluster->meta.vault.covers);
+    for (uint32_t i = 0; i < SIM_VAULT_DISKS; i++) {
+        count_disk(totals, sim_vault_disk(&cluster->meta.vault, i));
+    }
     for (uint32_t i = 0; i < cluster->node_count; i++) {
         for (uint32_t d = 0; d < cluster->nodes[i].disk_count; d++) {
             count_table(totals, cluster->nodes[i].disks[d].index);

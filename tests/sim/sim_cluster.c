@@ -1,6 +1,7 @@
 /* sim_cluster.c - boots the cluster, turns its world, and takes down between two steps whom a step has doomed. */
 #include "tests/sim/sim_cluster.h"
 
+#include "meta/tables.h"
 #include "proto/rpc.h"
 
 #include <stdio.h>
@@ -8,7 +9,6 @@
 #define BOOT_NS       (60 * NS_PER_S)
 #define BOOT_LOOK_NS  (200 * NS_PER_MS)
 #define ADMIN_CALL_NS (10 * NS_PER_S)
-#define TENANT_NAME   "acme"
 
 /* ---- turning ----------------------------------------------------------------------------------- */
 
@@ -118,7 +118,7 @@ static bool admin_do(struct sim_cluster *cluster, uint16_t type, const ProtobufC
 
 static bool tenant_make(struct sim_cluster *cluster)
 {
-    char tenant_name[] = TENANT_NAME;
+    char tenant_name[] = SIM_TENANT_NAME;
     char role[] = "editor";
     Trilith__TenantCreateRequest tenant;
     Trilith__CredentialCreateRequest credential;
@@ -220,9 +220,19 @@ bool sim_cluster_open(struct sim_cluster *cluster, const struct sim_options *opt
         return false;
     }
     boot_until(cluster, until_ns, all_serve);
-    rpc_client_close(cluster->admin);
-    cluster->admin = NULL;
+    sim_operator_init(&cluster->keeper, cluster, cluster->admin);
     return all_serve(cluster);
+}
+
+Trilith__TenantRecord *sim_cluster_tenant(const struct sim_cluster *cluster)
+{
+    static uint8_t row[TABLE_VALUE_BYTES_MAX];
+    struct table_key key = key_tenant(cluster->tenant_id);
+    size_t bytes = 0;
+    if (kv_get(cluster->meta.tables, KV_SLICE(key.bytes, key.length), row, sizeof(row), &bytes) != STATUS_OK) {
+        return NULL;
+    }
+    return trilith__tenant_record__unpack(NULL, bytes, row);
 }
 
 /* ---- load ------------------------------------------------------------------------------------------ */

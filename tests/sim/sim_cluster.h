@@ -13,8 +13,9 @@
 #include "tests/sim/sim_client.h"
 #include "tests/sim/sim_meta.h"
 #include "tests/sim/sim_node.h"
+#include "tests/sim/sim_operator.h"
 
-struct rpc_client;
+#define SIM_TENANT_NAME "acme"
 
 /* Who is told. Any of the functions may be NULL. None may change the cluster. */
 struct sim_watch {
@@ -46,7 +47,8 @@ struct sim_cluster {
     uint32_t node_count;
     struct sim_client clients[SIM_CLIENTS_MAX];
     uint32_t client_count;
-    struct sim_client hand; /* of sim_cluster_do(); its number is client_count */
+    struct sim_client hand;     /* of sim_cluster_do(); its number is client_count */
+    struct sim_operator keeper; /* of the tenant's keys */
     uint64_t tenant_id;
     char access_key[ACCESS_KEY_BYTES_MAX + 1]; /* of the clients: an editor of the tenant */
     char secret_key[SECRET_KEY_BYTES_MAX + 1];
@@ -84,6 +86,9 @@ void sim_cluster_run(struct sim_cluster *cluster, uint64_t until_ns, bool (*stop
  * ended. For the reading at the end of a run. The caller fills kind to length; client, numbers (also of the value, when it
  * is 0) and the outcome are filled here. `operation->body` stands until the next call. */
 void sim_cluster_do(struct sim_cluster *cluster, struct sim_operation *operation);
+
+/* The tenant's record as the tables have it; the caller frees it. NULL: there is none now. */
+Trilith__TenantRecord *sim_cluster_tenant(const struct sim_cluster *cluster);
 
 /* Who runs: the process whose step it is now. -1: the metadata service; -2: nobody in particular. For kill points. */
 int sim_cluster_running(const struct sim_cluster *cluster);

@@ -258,7 +258,8 @@ static void dirty_forget(struct sim_file *file, size_t count)
 void sim_file_flush(struct sim_file *file, uint64_t sequence)
 {
     size_t count = dirty_up_to(file, sequence);
-    for (const struct sim_dirty *dirty = file->dirty; dirty < file->dirty + count; dirty++) {
+    for (size_t i = 0; i < count; i++) {
+        const struct sim_dirty *dirty = &file->dirty[i];
         for (uint64_t index = dirty->first; index < dirty->first + dirty->count; index++) {
             if (file->places[index].sequence == dirty->sequence) {
                 sim_file_settle(file, index);
@@ -272,7 +273,8 @@ bool sim_file_promise_all(struct sim_file *file, uint64_t sequence)
 {
     size_t count = dirty_up_to(file, sequence);
     bool at_stake = false;
-    for (const struct sim_dirty *dirty = file->dirty; dirty < file->dirty + count; dirty++) {
+    for (size_t i = 0; i < count; i++) {
+        const struct sim_dirty *dirty = &file->dirty[i];
         for (uint64_t index = dirty->first; index < dirty->first + dirty->count; index++) {
             const struct sim_place *place = &file->places[index];
             if (place->sequence == dirty->sequence) {
@@ -368,7 +370,8 @@ static void place_tear(struct sim_file *file, uint64_t index, struct sim_block *
 void sim_file_tear(struct sim_file *file, uint64_t sequence, struct sim_tear *tear)
 {
     size_t count = dirty_up_to(file, sequence);
-    for (const struct sim_dirty *dirty = file->dirty; dirty < file->dirty + count; dirty++) {
+    for (size_t i = 0; i < count; i++) {
+        const struct sim_dirty *dirty = &file->dirty[i];
         uint64_t kept = tear->kept;
         uint64_t replaced = tear->replaced;
         for (uint64_t index = dirty->first; index < dirty->first + dirty->count; index++) {

@@ -38,6 +38,10 @@ struct sim_kv {
     uint64_t fail_some;      /* how many of the next calls fail */
     enum status fail_some_status;
     struct sim_kv_counts counts;
+    bool remembers;
+    struct entry **remembered; /* every row that was ever written */
+    size_t remembered_count;
+    size_t remembered_capacity;
 };
 
 struct operation {
@@ -274,6 +278,22 @@ static void versions_drop(struct sim_kv *sim, size_t count)
     }
 }
 
+/* Old files keep what was written, also when it was deleted or taken back since. */
+static void remember(struct sim_kv *sim, const struct sim_batch *batch)
+{
+    for (size_t i = 0; sim->remembers && i < batch->count; i++) {
+        if (batch->operations[i].deletes) {
+            continue;
+        }
+        if (sim->remembered_count == sim->remembered_capacity) {
+            sim->remembered_capacity = sim->remembered_capacity == 0 ? 64 : 2 * sim->remembered_capacity;
+            sim->remembered = reallocarray(sim->remembered, sim->remembered_capacity, sizeof(struct entry *));
+            CHECK(sim->remembered != NULL);
+        }
+        sim->remembered[sim->remembered_count++] = entry_hold(batch->operations[i].entry);
+    }
+}
+
 static enum status sim_write(struct kv *kv, struct kv_batch *base)
 {
     struct sim_kv *sim = sim_of(kv);
@@ -288,6 +308,7 @@ static enum status sim_write(struct kv *kv, struct kv_batch *base)
         node_release(root);
         root = next;
     }
+    remember(sim, batch);
     if (sim->version_count == VERSIONS_MAX) {
         versions_drop(sim, 1);
     }
@@ -422,6 +443,10 @@ static void sim_close(struct kv *kv)
     struct sim_kv *sim = sim_of(kv);
     versions_drop(sim, sim->version_count);
     node_release(sim->root);
+    for (size_t i = 0; i < sim->remembered_count; i++) {
+        entry_release(sim->remembered[i]);
+    }
+    free(sim->remembered);
     free(sim);
 }
 
@@ -507,6 +532,23 @@ void sim_kv_each(struct kv *kv,
         node = tree_seek(root, entry_key(entry), true);
     }
     node_release(root);
+}
+
+void sim_kv_remember(struct kv *kv)
+{
+    sim_of(kv)->remembers = true;
+}
+
+void sim_kv_each_ever(struct kv *kv,
+                      void (*each)(void *user, const void *key, size_t key_bytes, const void *value,
+                                   size_t value_bytes),
+                      void *user)
+{
+    const struct sim_kv *sim = sim_of(kv);
+    for (size_t i = 0; i < sim->remembered_count; i++) {
+        const struct entry *entry = sim->remembered[i];
+        each(user, entry->data, entry->key_bytes, entry->data + entry->key_bytes, entry->value_bytes);
+    }
 }
 
 uint64_t sim_kv_unflushed(struct kv *kv)

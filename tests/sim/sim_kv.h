@@ -41,6 +41,14 @@ void sim_kv_each(struct kv *kv,
                  void (*each)(void *user, const void *key, size_t key_bytes, const void *value, size_t value_bytes),
                  void *user);
 
+/* From now on keep every row that is written, also when it is deleted or taken back later: as old files of a real table do. And
+ * walk them, in the order in which they were written. */
+void sim_kv_remember(struct kv *kv);
+void sim_kv_each_ever(struct kv *kv,
+                      void (*each)(void *user, const void *key, size_t key_bytes, const void *value,
+                                   size_t value_bytes),
+                      void *user);
+
 /* How many batches a crash could take back now. */
 uint64_t sim_kv_unflushed(struct kv *kv);
 

@@ -1,6 +1,6 @@
 /* sim_meta.c - the metadata service in the simulated cluster: started as in meta/main.c, stopped, killed, forgotten.
  *
- *   sim_meta_start ── tables, state, service ── journal opens and replays ── vault, service starts ──> RUNNING
+ *   sim_meta_start ── KMS, tables, state ── slot opens ── service ── journal opens and replays ── service starts ──> RUNNING
  *
  * A start that is refused, as one that meets a damaged journal, dooms the process; so does a service that has failed, once
  * it has stopped in order. */
@@ -8,10 +8,8 @@
 
 #include "base/log.h"
 
-#include "meta/kms_file.h"
 #include "tests/sim/sim_cluster.h"
 
-#define MESSAGE_BYTES    512
 #define JOURNAL_SEGMENTS 2 /* as meta/main.c has it */
 #define PGS_PER_DISK     24
 #define SCATTER_WIDTH    4
@@ -28,6 +26,7 @@ void sim_meta_init(struct sim_meta *meta, struct sim_cluster *cluster)
     meta->random = sim_random_of(cluster->options.seed ^ UINT64_C(0x6d657461)); /* "meta" */
     meta->disk = sim_disk_open(cluster->world, sim_random_u64(&meta->random));
     meta->tables = sim_kv_open();
+    sim_vault_init(&meta->vault, cluster->world, &meta->random);
 }
 
 static void doom(struct sim_meta *meta, enum sim_doom how)
@@ -101,6 +100,8 @@ static void service_started(void *user, enum status status)
 {
     struct sim_meta *meta = user;
     if (status != STATUS_OK) {
+        log_event(LOG_ERROR, "meta_not_started", "reason=%s message=%s", status_name(status),
+                  meta_service_message(meta->service));
         refuse(meta, status);
         return;
     }
@@ -115,21 +116,18 @@ static void service_started(void *user, enum status status)
 static void service_start(struct loop_task *task)
 {
     struct sim_meta *meta = CONTAINER_OF(task, struct sim_meta, next_task);
-    char message[MESSAGE_BYTES];
     enum status status = meta->step_status;
     if (status == STATUS_OK) {
         status = meta_service_health(meta->service);
     }
     if (status == STATUS_OK) {
         journal_release(meta->journal, meta->released_at_start);
-        bool may_create = state_cluster(meta->meta_state)->next_page == 1;
-        status = vault_local_open(sim_secrets_root_path(), may_create, &meta->vault, message, sizeof(message));
     }
     if (status != STATUS_OK) {
         refuse(meta, status);
         return;
     }
-    meta_service_start(meta->service, meta->journal, meta->vault, SIM_META_ADDRESS, service_started, meta);
+    meta_service_start(meta->service, meta->journal, SIM_META_ADDRESS, service_started, meta);
 }
 
 static void journal_opened(void *user, enum status status, struct journal *journal, const char *message)
@@ -143,6 +141,8 @@ static void journal_opened(void *user, enum status status, struct journal *journ
     loop_defer(sim_loop_interface(meta->loop), &meta->next_task);
 }
 
+static void journal_begin(struct loop_task *task);
+
 static void process_begin(struct sim_meta *meta)
 {
     struct sim_cluster *cluster = cluster_of(meta);
@@ -153,47 +153,46 @@ static void process_begin(struct sim_meta *meta)
     sim_loop_set_drift(meta->loop, meta->drift_ppm);
     meta->machine = sim_net_host(cluster->net, "meta", meta->loop);
     sim_disk_attach(meta->disk, meta->loop);
-    meta->next_task = (struct loop_task){.run = service_start};
+    sim_vault_attach(&meta->vault, meta->loop);
+    meta->next_task = (struct loop_task){.run = journal_begin};
     meta->stop_task = (struct loop_task){.run = stop_run};
     meta->listener = (struct journal_user){.committed = listener_committed, .failed = listener_failed};
 }
 
-static enum status parts_open(struct sim_meta *meta)
+static enum status service_make(struct sim_meta *meta)
 {
     const struct sim_options *options = &cluster_of(meta)->options;
-    char message[MESSAGE_BYTES];
-    enum status status = kms_file_open(sim_secrets_cmk_path(), &meta->kms, message, sizeof(message));
-    if (status == STATUS_OK) {
-        status = state_open(meta->tables, &meta->meta_state);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
     const struct meta_service_parts parts = {.loop = sim_loop_interface(meta->loop),
                                              .net = sim_host_interface(meta->machine),
                                              .kv = meta->tables,
                                              .state = meta->meta_state,
                                              .kms = meta->kms,
+                                             .vault = {.loop = sim_loop_interface(meta->loop),
+                                                       .disk = sim_disk_interface(meta->vault.tables_disk),
+                                                       .covers = meta->vault.covers,
+                                                       .slot = meta->slot},
                                              .failed = service_failed,
                                              .user = meta};
     const struct meta_service_options service_options = {.node_lease_ms = options->node_lease_ms,
                                                          .leaf_lease_ms = options->leaf_lease_ms,
                                                          .key_lease_ms = options->key_lease_ms,
                                                          .pgs_per_disk = PGS_PER_DISK,
-                                                         .scatter_width = SCATTER_WIDTH};
+                                                         .scatter_width = SCATTER_WIDTH,
+                                                         .epoch_ms = options->epoch_ms,
+                                                         .dek_retire_ms = options->dek_retire_ms};
     meta->service = meta_service_open(&parts, &service_options);
     return meta->service == NULL ? STATUS_FULL : STATUS_OK;
 }
 
-void sim_meta_start(struct sim_meta *meta)
+static void journal_begin(struct loop_task *task)
 {
-    CHECK(meta->state == SIM_DOWN);
-    process_begin(meta);
-    enum status status = parts_open(meta);
+    struct sim_meta *meta = CONTAINER_OF(task, struct sim_meta, next_task);
+    enum status status = meta->step_status == STATUS_OK ? service_make(meta) : meta->step_status;
     if (status != STATUS_OK) {
         refuse(meta, status);
         return;
     }
+    meta->next_task = (struct loop_task){.run = service_start};
     meta->behind_listener = meta_service_journal_user(meta->service);
     meta->released_at_start = state_applied_index(meta->meta_state);
     meta->applied = meta->released_at_start;
@@ -204,6 +203,34 @@ void sim_meta_start(struct sim_meta *meta)
                        &meta->listener, journal_opened, meta);
 }
 
+static void slot_opened(void *user, enum status status, struct slot *slot)
+{
+    struct sim_meta *meta = user;
+    if (status != STATUS_OK) {
+        log_event(LOG_ERROR, "meta_not_started", "reason=%s message=%s", status_name(status), "the slot");
+    }
+    meta->step_status = status;
+    meta->slot = slot;
+    loop_defer(sim_loop_interface(meta->loop), &meta->next_task);
+}
+
+void sim_meta_start(struct sim_meta *meta)
+{
+    CHECK(meta->state == SIM_DOWN);
+    process_begin(meta);
+    struct loop *loop = sim_loop_interface(meta->loop);
+    enum status status = sim_vault_kms_open(&meta->vault, loop, &meta->kms);
+    if (status == STATUS_OK) {
+        status = state_open(meta->tables, &meta->meta_state);
+    }
+    if (status != STATUS_OK) {
+        refuse(meta, status);
+        return;
+    }
+    bool may_create = state_cluster(meta->meta_state)->epoch == 0;
+    sim_vault_slot_open(&meta->vault, loop, may_create, slot_opened, meta);
+}
+
 /* ---- end --------------------------------------------------------------------------------------- */
 
 /* Forget the process; the journal's disk and the tables have been dealt with. */
@@ -212,6 +239,7 @@ static void process_forget(struct sim_meta *meta, bool silent, bool power_lost)
     struct sim_cluster *cluster = cluster_of(meta);
     sim_host_crash(meta->machine, silent);
     sim_disk_attach(meta->disk, cluster->world);
+    sim_vault_attach(&meta->vault, cluster->world);
     sim_loop_close(meta->loop);
     if (meta->doom != SIM_NOT_DOOMED) {
         meta->doom = SIM_NOT_DOOMED;
@@ -219,7 +247,7 @@ static void process_forget(struct sim_meta *meta, bool silent, bool power_lost)
     }
     meta->loop = NULL;
     meta->kms = NULL;
-    meta->vault = NULL;
+    meta->slot = NULL;
     meta->meta_state = NULL;
     meta->service = NULL;
     meta->journal = NULL;
@@ -232,6 +260,7 @@ static void process_forget(struct sim_meta *meta, bool silent, bool power_lost)
 void sim_meta_crash(struct sim_meta *meta, bool silent)
 {
     sim_disk_crash(meta->disk);
+    sim_vault_crash(&meta->vault, sim_random_u64(&meta->random));
     sim_kv_crash(meta->tables, sim_random_u64(&meta->random));
     if (meta->state != SIM_DOWN) {
         process_forget(meta, silent, true);
@@ -242,6 +271,7 @@ void sim_meta_kill(struct sim_meta *meta)
 {
     if (meta->state != SIM_DOWN) {
         sim_disk_kill(meta->disk);
+        sim_vault_kill(&meta->vault, sim_random_u64(&meta->random));
         sim_kv_crash(meta->tables, sim_random_u64(&meta->random)); /* Its write-ahead log is off. */
         process_forget(meta, false, false);
     }
@@ -258,7 +288,7 @@ void sim_meta_stop(struct sim_meta *meta)
 /* The service has stopped in order, and has freed itself with its journal. */
 static void process_leave(struct sim_meta *meta)
 {
-    vault_close(meta->vault);
+    slot_close(meta->slot);
     state_close(meta->meta_state);
     kms_close(meta->kms);
     sim_kv_crash(meta->tables, sim_random_u64(&meta->random)); /* A service that failed has not flushed them. */

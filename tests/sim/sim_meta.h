@@ -1,17 +1,17 @@
 /* sim_meta.h - the metadata service in the simulated cluster: state, journal, vault, KMS and service on simulated edges.
  *
- * The same parts as in meta/main.c, in the same order. The files with secrets (the KMS key file and the vault's root) are
- * real and made once for a whole run of the simulator (sim_secrets.h): what is tested here is not how they are kept.
+ * The same parts as in meta/main.c, in the same order. What the vault stands on and the KMS are in sim_vault.h. The key file of
+ * the KMS is real and made once for a whole run of the simulator (sim_secrets.h): what is tested here is not how it is kept.
  * Between the journal and the service stands a listener, so that checkers hear every command as it is applied. */
 #ifndef TRILITH_TESTS_SIM_META_H
 #define TRILITH_TESTS_SIM_META_H
 
 #include "meta/journal_local.h"
 #include "meta/service.h"
-#include "meta/vault/vault_local.h"
 #include "tests/sim/sim_kv.h"
 #include "tests/sim/sim_node.h"
 #include "tests/sim/sim_secrets.h"
+#include "tests/sim/sim_vault.h"
 
 #define SIM_META_ADDRESS "meta:rpc"
 
@@ -19,6 +19,7 @@ struct sim_meta {
     struct sim_cluster *cluster;
     struct sim_disk *disk; /* of the machine: the journal */
     struct kv *tables;
+    struct sim_vault vault;
     struct sim_random random;
     int32_t drift_ppm;
 
@@ -30,7 +31,7 @@ struct sim_meta {
     struct sim_loop *loop;    /* of the process, NULL while it is down */
     struct sim_host *machine; /* stays from the first start on */
     struct kms *kms;
-    struct vault *vault;
+    struct slot *slot;
     struct state *meta_state;
     struct meta_service *service;
     struct journal *journal;

@@ -23,6 +23,7 @@
 #define CHUNK_REQUESTS_MAX  32
 #define SEGMENT_BYTES       STORE_SEGMENT_BYTES_MIN
 #define TURN_NS             (10 * NS_PER_MS)
+#define RESEAL_BYTES_PER_S  MIB(16)
 
 /* ---- the machine ------------------------------------------------------------------------------- */
 
@@ -96,6 +97,7 @@ static void map_given(struct loop_task *task)
     node->given_map = NULL;
     if (node->state == SIM_RUNNING) {
         gateway_set_map(node->gateway, map, node->given_node);
+        resealer_set_node(node->resealer, node->given_node);
         chunk_service_set_map(node->chunks, map);
     }
     map_release(map);
@@ -190,7 +192,8 @@ static enum status service_open(struct sim_node *node)
                                                            .meta_call_ns = options->meta_call_ms * NS_PER_MS,
                                                            .chunk_write_ns = options->chunk_write_ms * NS_PER_MS,
                                                            .chunk_read_ns = options->chunk_read_ms * NS_PER_MS});
-    if (node->gateway == NULL) {
+    node->resealer = node->gateway != NULL ? resealer_open(node->gateway, RESEAL_BYTES_PER_S) : NULL;
+    if (node->resealer == NULL) {
         return STATUS_FULL;
     }
     node->chunks = chunk_service_open(&(struct chunk_service_parts){.loop = loop_of(node),
@@ -365,6 +368,7 @@ static void process_forget(struct sim_node *node, bool silent, bool power_lost)
     node->gateway_slabs = NULL;
     node->replica_slabs = NULL;
     node->gateway = NULL;
+    node->resealer = NULL;
     node->chunks = NULL;
     node->rpc = NULL;
     node->agent = NULL;
@@ -422,6 +426,7 @@ static void stop_run(struct loop_task *task)
     agent_stop(node->agent);
     rpc_server_close(node->rpc);
     node->rpc = NULL;
+    resealer_stop(node->resealer);
     gateway_stop(node->gateway);
     loop_timer_start(loop_of(node), &node->stop_timer, loop_now_ns(loop_of(node)) + TURN_NS);
 }
@@ -429,7 +434,7 @@ static void stop_run(struct loop_task *task)
 static bool node_is_idle(const struct sim_node *node)
 {
     return gateway_is_idle(node->gateway) && chunk_service_in_flight(node->chunks) == 0 && agent_is_idle(node->agent) &&
-           !sim_requests_remain(node->cluster, node);
+           resealer_is_idle(node->resealer) && !sim_requests_remain(node->cluster, node);
 }
 
 static void store_closed(void *user)
@@ -445,9 +450,11 @@ static void parts_close(struct sim_node *node)
 {
     if (node->agent != NULL) {
         agent_close(node->agent);
+        resealer_close(node->resealer);
         gateway_close(node->gateway);
         chunk_service_close(node->chunks);
         node->agent = NULL;
+        node->resealer = NULL;
         node->gateway = NULL;
         node->chunks = NULL;
     }

@@ -1,7 +1,7 @@
 /* sim_node.h - one storage node in the simulated cluster: the product's parts, put together on simulated edges.
  *
  * The third composition root beside node/main.c and node/reactor.c: one reactor, the same parts in the same order
- * (stores, chunk_host, gateway, chunk_service, rpc_server, agent, and the S3 service of node/s3 without HTTP). What
+ * (stores, chunk_host, gateway, resealer, chunk_service, rpc_server, agent, and the S3 service of node/s3 without HTTP). What
  * belongs to the machine and outlives the process (disks, index tables, the node's state file) is kept apart from what
  * belongs to the process.
  *
@@ -20,6 +20,7 @@
 #include "node/chunk_service.h"
 #include "node/gateway_parts.h"
 #include "node/node_state.h"
+#include "node/resealer.h"
 #include "node/s3/exchange.h"
 #include "tests/sim/sim_kv.h"
 #include "tests/sim/sim_options.h"
@@ -68,6 +69,7 @@ struct sim_node {
     struct slab_pool *gateway_slabs;
     struct slab_pool *replica_slabs;
     struct gateway *gateway;
+    struct resealer *resealer;
     struct chunk_service *chunks;
     struct rpc_server *rpc;
     struct agent *agent;

@@ -49,6 +49,8 @@ static const struct option_field fields[] = {
     FIELD(chunk_read_ms, 10, 600000),
     FIELD(meta_call_ms, 10, 600000),
     FIELD(patience_ms, 1000, 3600000),
+    FIELD(epoch_ms, 100, 3600000),
+    FIELD(dek_retire_ms, 100, 3600000),
     FIELD(lossy_nodes, 0, (1u << SIM_NODES_MAX) - 1),
     FIELD(buggify_percent, 0, 100),
     FIELD(buggify_off, 0, UINT64_MAX),
@@ -150,6 +152,12 @@ static void draw_settings(struct sim_options *options, struct sim_random *random
     options->fault_interval_ms = ONE_OF(random, 300, 700, 1500, 4000);
 }
 
+static void draw_keys(struct sim_options *options, struct sim_random *random)
+{
+    options->epoch_ms = sim_random_between(random, 2000, 20000);
+    options->dek_retire_ms = options->key_lease_ms + ONE_OF(random, 500, 2000, 5000);
+}
+
 void sim_options_draw(struct sim_options *options, uint64_t seed)
 {
     struct sim_random random = sim_random_of(seed ^ UINT64_C(0x6f7074696f6e73)); /* "options" */
@@ -160,6 +168,7 @@ void sim_options_draw(struct sim_options *options, uint64_t seed)
     draw_load(options, &random);
     draw_atlas(options, &random);
     draw_disk_faults(options, &random);
+    draw_keys(options, &random);
 }
 
 /* ---- text ------------------------------------------------------------------------------------------- */

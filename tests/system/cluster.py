@@ -61,6 +61,8 @@ class Cluster:
             # Its shape is what makes a directory a cluster's: then it need not be empty.
             (self.dir / "shape").write_text(f"{nodes} 1 {disk_size}\n")
             before_up(self)
+        if not any(option.startswith("meta.epoch=") for option in options):
+            arguments += ["--option", "meta.epoch=1s"]  # erasures close within seconds, and closes meet every fault
         for option in options:
             arguments += ["--option", option]
         self.local(*arguments)

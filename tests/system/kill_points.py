@@ -17,6 +17,7 @@ NODE_LEASE_SECONDS = 3
 # Small segments on small disks, so that cleaning and a new journal segment come within seconds.
 OPTIONS = [
     f"meta.node_lease={NODE_LEASE_SECONDS}s",
+    "meta.epoch=1s",
     "meta.journal_segment_size=1 MiB",
     "node.orphan_after=8s",
     "disk.segment_size=16 MiB",
@@ -89,7 +90,7 @@ def open_cluster():
 
 
 def victim_of(point):
-    return "meta1" if point.startswith(("meta.", "journal.")) else "node2"
+    return "meta1" if point.startswith(("meta.", "journal.", "vault.")) else "node2"
 
 
 def fail_chunks_until_death(cluster, name):
@@ -104,6 +105,14 @@ def fail_chunks_until_death(cluster, name):
             cluster.local("resume", "node3")
         wait_until(NODE_LEASE_SECONDS, lambda: not cluster.runs(name))
     expect(not cluster.runs(name), f"{name} does not die of failed chunks")
+
+
+def rotate_until_death(cluster, name):
+    """The data key is rotated; who asked is not answered."""
+    deadline = time.monotonic() + DEATH_SECONDS_MAX
+    while cluster.runs(name) and time.monotonic() < deadline:
+        run([cluster.bin / "trilith", "key", "rotate"], 60, env=cluster.env)
+    expect(not cluster.runs(name), f"{name} does not die of a rotation")
 
 
 def wait_until(seconds_max, is_met):
@@ -131,6 +140,8 @@ def die_at(cluster, point):
     cluster.local_dying("start", name, at=f"{point}:{passes}")
     if point == "gateway.chunk_failed":
         fail_chunks_until_death(cluster, name)
+    elif point == "meta.dek_added":
+        rotate_until_death(cluster, name)
     else:
         wait_for(f"a death at {point}", DEATH_SECONDS_MAX, lambda: not cluster.runs(name))
     expect(cluster.has_died_at(name, point), f"{name} has ended for another reason than {point}")

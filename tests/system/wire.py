@@ -62,3 +62,83 @@ def exchange(port, data, timeout_s=10, end=False):
 
 def status_of(answer):
     return struct.unpack_from("<I", answer, 16)[0]
+
+
+# ---- whole calls, and the few messages that tests read ----------------------------------------------
+
+
+def call(port, message_type, body=b"", timeout_s=10):
+    """One request; returns the reply's message. A status other than 0 is an error."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+        connection.sendall(frame(message_type, body))
+        header = _receive(connection, 48)
+        status = status_of(header)
+        if status != 0:
+            raise ConnectionError(f"message type {message_type} was answered with status {status}")
+        return _receive(connection, struct.unpack_from("<I", header, 24)[0])
+
+
+def _receive(connection, count):
+    data = b""
+    while len(data) < count:
+        piece = connection.recv(count - len(data))
+        if not piece:
+            raise ConnectionError("the peer closed")
+        data += piece
+    return data
+
+
+def u32(number):
+    return struct.pack("<I", number)
+
+
+def u64(number):
+    return struct.pack("<Q", number)
+
+
+def _varint(number):
+    data = b""
+    while number >= 0x80:
+        data += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return data + bytes([number])
+
+
+def message(values):
+    """A protobuf message of numbers and bytes: {field: value}."""
+    data = b""
+    for field, value in values.items():
+        if isinstance(value, bytes):
+            data += _varint(field << 3 | 2) + _varint(len(value)) + value
+        else:
+            data += _varint(field << 3) + _varint(value)
+    return data
+
+
+def fields(data):
+    """{field: [values]} of a protobuf message: numbers and bytes."""
+    found, at = {}, 0
+
+    def varint():
+        nonlocal at
+        number, shift = 0, 0
+        while True:
+            byte = data[at]
+            at += 1
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return number
+
+    while at < len(data):
+        tag = varint()
+        if tag & 7 == 0:
+            value = varint()
+        elif tag & 7 == 2:
+            size = varint()
+            value = data[at : at + size]
+            at += size
+        else:
+            raise ValueError(f"wire type {tag & 7}")
+        found.setdefault(tag >> 3, []).append(value)
+    return found

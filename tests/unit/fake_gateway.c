@@ -9,6 +9,7 @@ void fake_gateway_open(struct gateway *gateway, struct loop *loop)
     memset(gateway, 0, sizeof(*gateway));
     gateway->loop = loop;
     gateway->get_fails_at = UINT64_MAX;
+    gateway->get_failure = STATUS_CORRUPT;
 }
 
 void fake_gateway_close(struct gateway *gateway)
@@ -215,6 +216,7 @@ static void bucket_get(struct fake_call *fake)
     trilith__bucket__init(&bucket);
     bucket.id = bucket_find(fake->gateway, fake->bucket);
     bucket.name = fake->bucket;
+    bucket.suite = fake->gateway->bucket_suite;
     reply.bucket = &bucket;
     finish(fake, bucket.id == 0 ? STATUS_NOT_FOUND : STATUS_OK, &reply.base);
 }
@@ -562,6 +564,7 @@ struct object_put *object_put_start(struct gateway *gateway, const struct object
     CHECK(put != NULL);
     put->gateway = gateway;
     put->request = *request;
+    gateway->put_suite = request->suite;
     put->meta = *request->meta;
     memcpy(put->key, request->key, request->key_bytes);
     put->data = malloc(request->size < MIB(64) ? request->size + 1 : 1); /* Tests of huge sizes write nothing. */
@@ -707,7 +710,7 @@ enum status object_get_read(struct object_get *get, void *buffer, size_t capacit
         return STATUS_CLOSED;
     }
     if (get->at >= get->gateway->get_fails_at) {
-        return STATUS_CORRUPT;
+        return get->gateway->get_failure;
     }
     uint64_t limit = get->allowed < get->end ? get->allowed : get->end;
     limit = limit < get->gateway->get_fails_at ? limit : get->gateway->get_fails_at;

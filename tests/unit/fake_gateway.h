@@ -30,6 +30,8 @@ struct fake_object {
 struct gateway {
     struct loop *loop;
     char buckets[FAKE_BUCKETS_MAX][64]; /* the id is the index + 1; empty: none */
+    uint32_t bucket_suite;              /* of all buckets; 0: as if an older service did not say */
+    enum suite put_suite;               /* that the last put asked for */
     struct fake_object *objects;
     uint64_t erasures;
 
@@ -43,8 +45,9 @@ struct gateway {
     uint64_t put_fails_at;  /* bytes after which the put fails with put_status; 0: only at finish */
     size_t put_window;      /* bytes taken per write before a pause; 0: any */
     enum status get_status; /* from `opened` */
-    uint64_t get_fails_at;  /* bytes after which a read fails with STATUS_CORRUPT; UINT64_MAX: never */
-    size_t get_piece;       /* bytes given per pause; 0: any */
+    uint64_t get_fails_at;  /* bytes after which a read fails with get_failure; UINT64_MAX: never */
+    enum status get_failure;
+    size_t get_piece; /* bytes given per pause; 0: any */
     uint64_t puts_open, gets_open;
     uint64_t lookups;
 };

@@ -3,6 +3,7 @@
 #define TRILITH_TESTS_META_FIXTURE_H
 
 #include "meta/catalog.h"
+#include "meta/epochs.h"
 #include "meta/erasure.h"
 #include "meta/leaves.h"
 #include "meta/registry.h"
@@ -87,19 +88,285 @@ static inline enum status fixture_join(struct meta_fixture *f, const char *name,
     return fixture_join_disks(f, name, name, uuid, 1);
 }
 
-static inline enum status fixture_tenant_create(struct meta_fixture *f, const char *name)
+static inline enum status fixture_lease(struct meta_fixture *f, uint64_t tenant, uint64_t bucket, uint32_t count)
+{
+    Trilith__LeaseLeaves lease = TRILITH__LEASE_LEAVES__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    lease.node_id = 1;
+    lease.tenant_id = tenant;
+    lease.bucket_id = bucket;
+    lease.count = count;
+    lease.expires_ms = f->now_ms + FIXTURE_LEASE_MS;
+    command.change_case = TRILITH__COMMAND__CHANGE_LEASE_LEAVES;
+    command.lease_leaves = &lease;
+    return fixture_apply(f, &command);
+}
+
+/* A tenant without keys. */
+static inline enum status fixture_tenant_begin(struct meta_fixture *f, const char *name)
 {
     char text[128];
-    uint8_t wrapped[72] = {1};
     Trilith__TenantCreate create = TRILITH__TENANT_CREATE__INIT;
     Trilith__Command command = TRILITH__COMMAND__INIT;
     (void)snprintf(text, sizeof(text), "%s", name);
     create.name = text;
-    create.wrapped_dek = (ProtobufCBinaryData){.data = wrapped, .len = sizeof(wrapped)};
     command.change_case = TRILITH__COMMAND__CHANGE_TENANT_CREATE;
     command.tenant_create = &create;
     return fixture_apply(f, &command);
 }
+
+#define FIXTURE_CMK "file:0011223344556677"
+
+static inline Trilith__TenantRecord *fixture_tenant(struct meta_fixture *f, uint64_t tenant)
+{
+    Trilith__TenantRecord *record = NULL;
+    cr_assert_eq(tenant_by_id(fixture_tables(f), tenant, &record), STATUS_OK);
+    return record;
+}
+
+/* A DEK as the KMS and the vault would have left it; `leaf` is where it is sealed. */
+static inline Trilith__SealedDek fixture_sealed_dek(uint32_t version, struct leaf_at leaf)
+{
+    static uint8_t sealed[112] = {1};
+    Trilith__SealedDek dek = TRILITH__SEALED_DEK__INIT;
+    dek.version = version;
+    dek.page = leaf.page;
+    dek.slot = leaf.slot;
+    dek.sealed = (ProtobufCBinaryData){.data = sealed, .len = sizeof(sealed)};
+    return dek;
+}
+
+static inline enum status fixture_dek_apply(struct meta_fixture *f, uint64_t tenant, Trilith__SealedDek *dek,
+                                            const char *cmk)
+{
+    char name[64];
+    Trilith__DekAdd add = TRILITH__DEK_ADD__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    (void)snprintf(name, sizeof(name), "%s", cmk);
+    add.tenant_id = tenant;
+    add.dek = dek;
+    add.cmk = name;
+    command.change_case = TRILITH__COMMAND__CHANGE_DEK_ADD;
+    command.dek_add = &add;
+    return fixture_apply(f, &command);
+}
+
+/* Lease leaves for keys of a tenant; outcome.leased. */
+static inline struct leaf_at fixture_lease_for_keys(struct meta_fixture *f, uint64_t tenant, uint32_t count)
+{
+    cr_assert_eq(fixture_lease(f, tenant, 0, count), STATUS_OK);
+    return (struct leaf_at){.page = f->outcome.leased.page, .slot = f->outcome.leased.first_slot};
+}
+
+/* The tenant's next DEK, under a leaf leased for it. */
+static inline enum status fixture_dek_add(struct meta_fixture *f, uint64_t tenant)
+{
+    const struct leaf_at leaf = fixture_lease_for_keys(f, tenant, 1);
+    const Trilith__TenantRecord *record = fixture_tenant(f, tenant);
+    Trilith__SealedDek dek = fixture_sealed_dek(record->dek_version + 1, leaf);
+    return fixture_dek_apply(f, tenant, &dek, record->cmk[0] != '\0' ? record->cmk : FIXTURE_CMK);
+}
+
+static inline enum status fixture_dek_destroy(struct meta_fixture *f, uint64_t tenant, uint32_t version)
+{
+    Trilith__DekDestroy destroy = TRILITH__DEK_DESTROY__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    destroy.tenant_id = tenant;
+    destroy.version = version;
+    command.change_case = TRILITH__COMMAND__CHANGE_DEK_DESTROY;
+    command.dek_destroy = &destroy;
+    return fixture_apply(f, &command);
+}
+
+static inline enum status fixture_cmk_apply(struct meta_fixture *f, uint64_t tenant, const char *cmk,
+                                            const char *replaced, Trilith__SealedDek *deks, size_t count)
+{
+    char names[2][64];
+    Trilith__SealedDek *pointers[DEKS_MAX + 1];
+    Trilith__CmkSet set = TRILITH__CMK_SET__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    (void)snprintf(names[0], sizeof(names[0]), "%s", cmk);
+    (void)snprintf(names[1], sizeof(names[1]), "%s", replaced);
+    for (size_t i = 0; i < count; i++) {
+        pointers[i] = &deks[i];
+    }
+    set.tenant_id = tenant;
+    set.cmk = names[0];
+    set.replaced_cmk = names[1];
+    set.imported = true;
+    set.deks = pointers;
+    set.n_deks = count;
+    command.change_case = TRILITH__COMMAND__CHANGE_CMK_SET;
+    command.cmk_set = &set;
+    return fixture_apply(f, &command);
+}
+
+/* Every DEK that is not destroyed, as it would be under another master key: `deks` has DEKS_MAX. Returns how many. */
+static inline size_t fixture_deks_anew(struct meta_fixture *f, uint64_t tenant, Trilith__SealedDek *deks)
+{
+    uint32_t versions[DEKS_MAX];
+    size_t count = 0;
+    const Trilith__TenantRecord *record = fixture_tenant(f, tenant);
+    for (size_t i = 0; i < record->n_deks; i++) {
+        if (record->deks[i]->destroyed_ms == 0) {
+            versions[count++] = record->deks[i]->version;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        deks[i] = fixture_sealed_dek(versions[i], fixture_lease_for_keys(f, tenant, 1));
+    }
+    return count;
+}
+
+/* The tenant's DEKs under another master key. */
+static inline enum status fixture_cmk_set(struct meta_fixture *f, uint64_t tenant, const char *cmk)
+{
+    char replaced[64];
+    Trilith__SealedDek deks[DEKS_MAX];
+    size_t count = fixture_deks_anew(f, tenant, deks);
+    (void)snprintf(replaced, sizeof(replaced), "%s", fixture_tenant(f, tenant)->cmk);
+    return fixture_cmk_apply(f, tenant, cmk, replaced, deks, count);
+}
+
+static inline enum status fixture_key_state(struct meta_fixture *f, uint64_t tenant, bool revoked)
+{
+    Trilith__KeyStateSet set = TRILITH__KEY_STATE_SET__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    set.tenant_id = tenant;
+    set.revoked = revoked;
+    command.change_case = TRILITH__COMMAND__CHANGE_KEY_STATE_SET;
+    command.key_state_set = &set;
+    return fixture_apply(f, &command);
+}
+
+/* A tenant with its first DEK. */
+static inline enum status fixture_tenant_create(struct meta_fixture *f, const char *name)
+{
+    enum status status = fixture_tenant_begin(f, name);
+    return status == STATUS_OK ? fixture_dek_add(f, f->outcome.id) : status;
+}
+
+static inline enum status fixture_credential_create(struct meta_fixture *f, const char *tenant, const char *access_key,
+                                                    uint32_t dek_version)
+{
+    char names[2][128];
+    char role[] = "owner";
+    uint8_t sealed[72] = {2};
+    Trilith__CredentialCreate create = TRILITH__CREDENTIAL_CREATE__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    (void)snprintf(names[0], sizeof(names[0]), "%s", tenant);
+    (void)snprintf(names[1], sizeof(names[1]), "%s", access_key);
+    create.tenant = names[0];
+    create.access_key = names[1];
+    create.role = role;
+    create.sealed_secret = (ProtobufCBinaryData){.data = sealed, .len = sizeof(sealed)};
+    create.dek_version = dek_version;
+    command.change_case = TRILITH__COMMAND__CHANGE_CREDENTIAL_CREATE;
+    command.credential_create = &create;
+    return fixture_apply(f, &command);
+}
+
+static inline enum status fixture_credential_reseal(struct meta_fixture *f, const char *access_key,
+                                                    uint32_t dek_version)
+{
+    char name[128];
+    uint8_t sealed[72] = {3};
+    Trilith__CredentialReseal reseal = TRILITH__CREDENTIAL_RESEAL__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    (void)snprintf(name, sizeof(name), "%s", access_key);
+    reseal.access_key = name;
+    reseal.sealed_secret = (ProtobufCBinaryData){.data = sealed, .len = sizeof(sealed)};
+    reseal.dek_version = dek_version;
+    command.change_case = TRILITH__COMMAND__CHANGE_CREDENTIAL_RESEAL;
+    command.credential_reseal = &reseal;
+    return fixture_apply(f, &command);
+}
+
+static inline enum status fixture_credential_revoke(struct meta_fixture *f, const char *access_key)
+{
+    char name[128];
+    Trilith__CredentialRevokeRequest revoke = TRILITH__CREDENTIAL_REVOKE_REQUEST__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    (void)snprintf(name, sizeof(name), "%s", access_key);
+    revoke.access_key = name;
+    command.change_case = TRILITH__COMMAND__CHANGE_CREDENTIAL_REVOKE;
+    command.credential_revoke = &revoke;
+    return fixture_apply(f, &command);
+}
+
+/* ---- the vault's epochs ------------------------------------------------------------------------ */
+
+/* Seal `epoch` for three servers; the commitment is 32 times `mark`. */
+static inline enum status fixture_seal(struct meta_fixture *f, uint64_t epoch, uint8_t mark)
+{
+    uint8_t commitment[32];
+    Trilith__EpochSeal seal = TRILITH__EPOCH_SEAL__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    memset(commitment, mark, sizeof(commitment));
+    seal.epoch = epoch;
+    seal.commitment = (ProtobufCBinaryData){.data = commitment, .len = sizeof(commitment)};
+    seal.servers = 3;
+    seal.threshold = 2;
+    command.change_case = TRILITH__COMMAND__CHANGE_EPOCH_SEAL;
+    command.epoch_seal = &seal;
+    return fixture_apply(f, &command);
+}
+
+static inline enum status fixture_switch_as(struct meta_fixture *f, uint64_t epoch, uint8_t mark, uint64_t prepared,
+                                            uint64_t leaves_erased)
+{
+    uint8_t commitment[32];
+    Trilith__EpochSwitch switching = TRILITH__EPOCH_SWITCH__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    memset(commitment, mark, sizeof(commitment));
+    switching.epoch = epoch;
+    switching.commitment = (ProtobufCBinaryData){.data = commitment, .len = sizeof(commitment)};
+    switching.prepared = prepared;
+    switching.leaves_erased = leaves_erased;
+    command.change_case = TRILITH__COMMAND__CHANGE_EPOCH_SWITCH;
+    command.epoch_switch = &switching;
+    return fixture_apply(f, &command);
+}
+
+/* Two of three servers have prepared, and their vaults agree with the state. */
+static inline enum status fixture_switch(struct meta_fixture *f, uint64_t epoch, uint8_t mark)
+{
+    return fixture_switch_as(f, epoch, mark, 5, state_cluster(f->state)->sealed_punctured);
+}
+
+static inline enum status fixture_erased(struct meta_fixture *f, uint64_t epoch, uint64_t destroyed)
+{
+    Trilith__EpochErased erased = TRILITH__EPOCH_ERASED__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    erased.epoch = epoch;
+    erased.destroyed = destroyed;
+    command.change_case = TRILITH__COMMAND__CHANGE_EPOCH_ERASED;
+    command.epoch_erased = &erased;
+    return fixture_apply(f, &command);
+}
+
+/* The current epoch is closed and destroyed. Returns its number. */
+static inline uint64_t fixture_close_epoch(struct meta_fixture *f)
+{
+    uint64_t epoch = state_cluster(f->state)->epoch;
+    cr_assert_eq(fixture_seal(f, epoch + 1, (uint8_t)(epoch + 1)), STATUS_OK);
+    cr_assert_eq(fixture_switch(f, epoch + 1, (uint8_t)(epoch + 1)), STATUS_OK);
+    if (epoch > 0) {
+        cr_assert_eq(fixture_erased(f, epoch, 3), STATUS_OK);
+    }
+    return epoch;
+}
+
+static inline enum status fixture_lapse(struct meta_fixture *f)
+{
+    Trilith__LapseLeaves lapse = TRILITH__LAPSE_LEAVES__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    command.change_case = TRILITH__COMMAND__CHANGE_LAPSE_LEAVES;
+    command.lapse_leaves = &lapse;
+    return fixture_apply(f, &command);
+}
+
+/* ---- buckets and objects ----------------------------------------------------------------------- */
 
 static inline enum status fixture_bucket_create(struct meta_fixture *f, uint64_t tenant, const char *name)
 {
@@ -124,20 +391,6 @@ static inline enum status fixture_bucket_delete(struct meta_fixture *f, uint64_t
     request.name = text;
     command.change_case = TRILITH__COMMAND__CHANGE_BUCKET_DELETE;
     command.bucket_delete = &request;
-    return fixture_apply(f, &command);
-}
-
-static inline enum status fixture_lease(struct meta_fixture *f, uint64_t tenant, uint64_t bucket, uint32_t count)
-{
-    Trilith__LeaseLeaves lease = TRILITH__LEASE_LEAVES__INIT;
-    Trilith__Command command = TRILITH__COMMAND__INIT;
-    lease.node_id = 1;
-    lease.tenant_id = tenant;
-    lease.bucket_id = bucket;
-    lease.count = count;
-    lease.expires_ms = f->now_ms + FIXTURE_LEASE_MS;
-    command.change_case = TRILITH__COMMAND__CHANGE_LEASE_LEAVES;
-    command.lease_leaves = &lease;
     return fixture_apply(f, &command);
 }
 
@@ -221,6 +474,23 @@ static inline enum status fixture_delete(struct meta_fixture *f, const char *buc
     return fixture_apply(f, &command);
 }
 
+/* A gateway gives up `count` chunks and the leaf of their write. */
+static inline enum status fixture_abort(struct meta_fixture *f, Trilith__ChunkRef **chunks, size_t count,
+                                        struct leaf_at leaf)
+{
+    Trilith__CondemnChunks condemn = TRILITH__CONDEMN_CHUNKS__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    condemn.reason = TRILITH__CONDEMN_REASON__CONDEMN_ABORT;
+    condemn.tenant_id = f->tenant;
+    condemn.chunks = chunks;
+    condemn.n_chunks = count;
+    condemn.page = leaf.page;
+    condemn.slot = leaf.slot;
+    command.change_case = TRILITH__COMMAND__CHANGE_CONDEMN_CHUNKS;
+    command.condemn_chunks = &condemn;
+    return fixture_apply(f, &command);
+}
+
 static inline enum status fixture_condemn(struct meta_fixture *f, Trilith__CondemnReason reason, uint32_t disk,
                                           Trilith__ChunkRef **chunks, size_t count)
 {
@@ -260,6 +530,8 @@ static inline size_t fixture_wipe_all(struct meta_fixture *f, uint32_t disk, Tri
     cr_assert_eq(fixture_apply(f, &command), STATUS_OK);
     return pulled.n_wipes;
 }
+
+/* ---- life -------------------------------------------------------------------------------------- */
 
 /* An empty state with a cluster. */
 static inline void fixture_open_empty(struct meta_fixture *f)

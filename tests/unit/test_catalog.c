@@ -151,7 +151,9 @@ Test(catalog_commit, last_of_two_wins_and_the_first_is_erased)
     cr_assert_eq(fixture_commit_apply(f, &second), STATUS_OK);
     cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK);
     cr_assert_neq(f->outcome.erasure_id, 0);
-    cr_assert_eq(f->outcome.punctured.first_slot, second.object.slot);
+    cr_assert_eq(f->outcome.punctured_count, 1);
+    cr_assert_eq(f->outcome.punctured[0].page, second.object.page);
+    cr_assert_eq(f->outcome.punctured[0].leaves[second.object.slot / 8], 1u << (second.object.slot % 8));
     cr_assert_eq(look_up("a", &object), STATUS_OK);
     cr_assert_arr_eq(object->version_id.data, commit.version, 16);
 }
@@ -192,6 +194,11 @@ Test(catalog_commit, refuses_what_is_malformed)
     fixture_commit_prepare(f, &commit, "a", 1, 1);
     commit.object.dek_version = 2;
     cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID, "no such DEK");
+    commit.object.dek_version = 0;
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID, "no DEK");
+    commit.object.dek_version = 1;
+    commit.object.suite = 3;
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID, "no such suite");
     commit.request.object = NULL;
     cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID, "no object");
 }
@@ -267,7 +274,7 @@ TestSuite(catalog_leaf, .init = setup, .fini = teardown);
 
 Test(catalog_leaf, is_given_out_once)
 {
-    bool given[3][PAGE_LEAVES] = {{false}};
+    bool given[4][PAGE_LEAVES] = {{false}};
     for (size_t total = 0; total < 2 * PAGE_LEAVES;) {
         cr_assert_eq(fixture_lease(f, f->tenant, f->bucket, 100), STATUS_OK);
         struct leaf_range range = f->outcome.leased;
@@ -323,26 +330,6 @@ Test(catalog_leaf, must_be_leased_and_in_time)
     fixture_commit_prepare(f, &commit, "a", 1, 1);
     f->now_ms += FIXTURE_LEASE_MS - 1;
     cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK);
-}
-
-static void expect_puncture(void *user, uint32_t page, uint32_t slot)
-{
-    uint32_t *count = user;
-    cr_assert_eq(page, 1);
-    cr_assert_eq(slot, *count);
-    (*count)++;
-}
-
-Test(catalog_leaf, punctures_are_remembered)
-{
-    for (size_t i = 0; i < 3; i++) {
-        cr_assert_eq(fixture_put(f, "a", 1, 1), STATUS_OK);
-    }
-    cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
-    cr_assert_eq(f->outcome.punctured.count, 1);
-    uint32_t count = 0;
-    cr_assert_eq(leaves_each_punctured(fixture_tables(f), expect_puncture, &count), STATUS_OK);
-    cr_assert_eq(count, 3);
 }
 
 /* ---- listing ----------------------------------------------------------------------------------- */

@@ -1,340 +1,6 @@
-/* test_meta_service.c - the metadata service as its peers see it: over RPC, through crashes, and what it leaves on disk. */
-#include "meta/journal_local.h"
-#include "meta/kms_file.h"
-#include "meta/secret_file.h"
-#include "meta/service.h"
-#include "meta/vault/vault_local.h"
-#include "proto/rpc.h"
-#include "tests/sim/sim_disk.h"
-#include "tests/sim/sim_kv.h"
-#include "tests/sim/sim_net.h"
-
-#include <criterion/criterion.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#define LEASE_MS 10000
-
-static char directory[] = "/tmp/trilith-test-service-XXXXXX";
-static char key_path[128];
-static char root_path[128];
-static char message[512];
-static struct sim_loop *sim;
-static struct sim_disk *disk;
-static struct sim_net *net;
-static struct kv *kv;
-static struct kms *kms;
-
-/* One life of the service. */
-static struct {
-    struct state *state;
-    struct meta_service *service;
-    struct journal *journal;
-    struct vault *vault;
-    struct rpc_client *client;
-    bool answered;
-    bool stopped;
-    unsigned failures;
-    enum status status;
-} life;
-
-static void journal_opened(void *user, enum status status, struct journal *journal, const char *text)
-{
-    (void)user;
-    cr_assert_eq(status, STATUS_OK, "%s", text);
-    life.journal = journal;
-    life.answered = true;
-}
-
-static void started(void *user, enum status status)
-{
-    (void)user;
-    life.status = status;
-    life.answered = true;
-}
-
-static void service_failed(void *user, enum status status)
-{
-    (void)user;
-    cr_assert_neq(status, STATUS_OK);
-    life.failures++;
-}
-
-static void stopped(void *user)
-{
-    (void)user;
-    life.stopped = true;
-}
-
-static void start(void)
-{
-    memset(&life, 0, sizeof(life));
-    cr_assert_eq(state_open(kv, &life.state), STATUS_OK);
-    const struct meta_service_parts parts = {.loop = sim_loop_interface(sim),
-                                             .net = sim_net_interface(net),
-                                             .kv = kv,
-                                             .state = life.state,
-                                             .kms = kms,
-                                             .failed = service_failed};
-    const struct meta_service_options options = {.node_lease_ms = LEASE_MS,
-                                                 .leaf_lease_ms = 3600000,
-                                                 .key_lease_ms = 30000,
-                                                 .pgs_per_disk = 24,
-                                                 .scatter_width = 4};
-    life.service = meta_service_open(&parts, &options);
-    cr_assert_not_null(life.service);
-    const struct journal_local_options journal_options = {.segment_bytes = JOURNAL_SEGMENT_BYTES_MIN,
-                                                          .segments_wanted = 2,
-                                                          .applied_index = state_applied_index(life.state)};
-    journal_local_open(sim_loop_interface(sim), sim_disk_interface(disk), &journal_options,
-                       meta_service_journal_user(life.service), journal_opened, NULL);
-    cr_assert(sim_loop_run_until(sim, &life.answered));
-    cr_assert_eq(meta_service_health(life.service), STATUS_OK);
-    bool may_create = state_cluster(life.state)->next_page == 1;
-    cr_assert_eq(vault_local_open(root_path, may_create, &life.vault, message, sizeof(message)), STATUS_OK);
-    life.answered = false;
-    meta_service_start(life.service, life.journal, life.vault, "meta:7400", started, NULL);
-    cr_assert(sim_loop_run_until(sim, &life.answered));
-    cr_assert_eq(life.status, STATUS_OK);
-    life.client = rpc_client_open(sim_loop_interface(sim), sim_net_interface(net), meta_service_address(life.service));
-    cr_assert_not_null(life.client);
-}
-
-static void end(void)
-{
-    rpc_client_close(life.client);
-    meta_service_stop(life.service, stopped, NULL);
-    cr_assert(sim_loop_run_until(sim, &life.stopped));
-    sim_loop_run_for(sim, NS_PER_S);
-    vault_close(life.vault);
-    state_close(life.state);
-}
-
-/* Lose power: the tables go back to some flushed state, the disk keeps what was durable. */
-static void crash(uint64_t seed)
-{
-    sim_disk_crash(disk);
-    rpc_client_close(life.client);
-    meta_service_abandon(life.service);
-    journal_local_abandon(life.journal);
-    sim_loop_run_for(sim, NS_PER_S);
-    vault_close(life.vault);
-    state_close(life.state);
-    sim_kv_crash(kv, seed);
-}
-
-static void setup(void)
-{
-    cr_assert_eq(keys_start_process(), STATUS_OK);
-    cr_assert_not_null(mkdtemp(directory));
-    (void)snprintf(key_path, sizeof(key_path), "%s/key", directory);
-    (void)snprintf(root_path, sizeof(root_path), "%s/root", directory);
-    cr_assert_eq(secret_file_create(key_path, SECRET_HEX_OR_RAW, message, sizeof(message)), STATUS_OK);
-    cr_assert_eq(kms_file_open(key_path, &kms, message, sizeof(message)), STATUS_OK);
-    sim = sim_loop_open(3);
-    disk = sim_disk_open(sim, 3);
-    net = sim_net_open(sim, 3);
-    kv = sim_kv_open();
-    start();
-}
-
-static void teardown(void)
-{
-    end();
-    kv_close(kv);
-    sim_net_close(net);
-    sim_disk_close(disk);
-    sim_loop_close(sim);
-    kms_close(kms);
-    (void)unlink(key_path);
-    (void)unlink(root_path);
-    (void)rmdir(directory);
-}
-
-/* ---- calls ------------------------------------------------------------------------------------- */
-
-/* A call and what is kept of its reply, packed: the reply itself lives only until `done` returns. */
-static struct {
-    struct rpc_call call;
-    bool done;
-    enum status status;
-    uint8_t *packed;
-    size_t packed_bytes;
-    ProtobufCMessage *reply;
-} last;
-
-static void call_done(struct rpc_call *call)
-{
-    last.done = true;
-    last.status = call->status;
-    if (call->status == STATUS_OK && call->reply != NULL) {
-        last.packed_bytes = protobuf_c_message_get_packed_size(call->reply);
-        last.packed = malloc(last.packed_bytes + 1);
-        protobuf_c_message_pack(call->reply, last.packed);
-        last.reply = protobuf_c_message_unpack(call->reply->descriptor, NULL, last.packed_bytes, last.packed);
-    }
-}
-
-static void call_clear(void)
-{
-    if (last.reply != NULL) {
-        protobuf_c_message_free_unpacked(last.reply, NULL);
-    }
-    free(last.packed);
-    memset(&last, 0, sizeof(last));
-}
-
-/* Call and wait. The reply stands in last.reply until the next call. */
-static enum status call(uint16_t type, const void *request)
-{
-    call_clear();
-    last.call.type = type;
-    last.call.done = call_done;
-    last.call.deadline_ns = loop_now_ns(sim_loop_interface(sim)) + 10 * NS_PER_S;
-    rpc_call_start(life.client, &last.call, request);
-    cr_assert(sim_loop_run_until(sim, &last.done));
-    return last.status;
-}
-
-#define CALL(TYPE, request) call(TRILITH__MESSAGE_TYPE__##TYPE, &(request)->base)
-#define REPLY(Type)         ((const Trilith__##Type *)(const void *)last.reply)
-
-static enum status register_node(const char *name, uint8_t uuid, const uint8_t *cluster_id)
-{
-    static uint8_t id[16];
-    char text[32];
-    char path[] = "/disk";
-    char address[] = "127.0.0.1:7500";
-    uint8_t uuid_bytes[16];
-    Trilith__DiskReport report = TRILITH__DISK_REPORT__INIT;
-    Trilith__DiskReport *reports[1] = {&report};
-    Trilith__NodeRegisterRequest request = TRILITH__NODE_REGISTER_REQUEST__INIT;
-    (void)snprintf(text, sizeof(text), "%s", name);
-    memset(uuid_bytes, uuid, sizeof(uuid_bytes));
-    report.uuid = (ProtobufCBinaryData){.data = uuid_bytes, .len = 16};
-    report.path = path;
-    report.capacity = GIB(1);
-    report.free = GIB(1);
-    report.state = TRILITH__DISK_STATE__DISK_SERVING;
-    request.name = text;
-    request.failure_domain = text;
-    request.rpc_address = address;
-    request.s3_address = address;
-    request.disks = reports;
-    request.n_disks = 1;
-    if (cluster_id != NULL) {
-        memcpy(id, cluster_id, 16);
-        request.cluster_id = (ProtobufCBinaryData){.data = id, .len = 16};
-    }
-    return CALL(NODE_REGISTER, &request);
-}
-
-static void register_nodes(void)
-{
-    cr_assert_eq(register_node("node1", 1, NULL), STATUS_OK);
-    cr_assert_eq(register_node("node2", 2, NULL), STATUS_OK);
-    cr_assert_eq(register_node("node3", 3, NULL), STATUS_OK);
-    cr_assert_eq(register_node("node4", 4, NULL), STATUS_OK);
-}
-
-static void create_tenant_and_bucket(void)
-{
-    char tenant_name[] = "acme";
-    char bucket_name[] = "photos";
-    Trilith__TenantCreateRequest tenant = TRILITH__TENANT_CREATE_REQUEST__INIT;
-    Trilith__BucketCreateRequest bucket = TRILITH__BUCKET_CREATE_REQUEST__INIT;
-    tenant.name = tenant_name;
-    cr_assert_eq(CALL(TENANT_CREATE, &tenant), STATUS_OK);
-    cr_assert_eq(REPLY(TenantReply)->tenant->id, 1);
-    bucket.tenant_id = 1;
-    bucket.name = bucket_name;
-    cr_assert_eq(CALL(BUCKET_CREATE, &bucket), STATUS_OK);
-    cr_assert_eq(REPLY(BucketReply)->bucket->id, 1);
-}
-
-/* A leaf lease; the leaf goes to `leaf`. */
-static enum status lease_leaf(uint32_t *page, uint32_t *slot, uint8_t leaf[32])
-{
-    Trilith__LeafLeaseRequest request = TRILITH__LEAF_LEASE_REQUEST__INIT;
-    request.node_id = 1;
-    request.tenant_id = 1;
-    request.bucket_id = 1;
-    request.count = 1;
-    enum status status = CALL(LEAF_LEASE, &request);
-    if (status == STATUS_OK) {
-        cr_assert_eq(REPLY(LeafLeaseReply)->n_leaves, 1);
-        *page = REPLY(LeafLeaseReply)->page;
-        *slot = REPLY(LeafLeaseReply)->first_slot;
-        memcpy(leaf, REPLY(LeafLeaseReply)->leaves[0].data, 32);
-    }
-    return status;
-}
-
-static enum status put_object(const char *key, uint8_t number, uint8_t leaf[32])
-{
-    char etag[] = "etag";
-    uint8_t version[16];
-    uint8_t chunk_id[16];
-    char key_copy[64];
-    Trilith__ChunkRef chunk = TRILITH__CHUNK_REF__INIT;
-    Trilith__ChunkRef *chunks[1] = {&chunk};
-    Trilith__Object object = TRILITH__OBJECT__INIT;
-    Trilith__ObjectCommitRequest request = TRILITH__OBJECT_COMMIT_REQUEST__INIT;
-    enum status status = lease_leaf(&object.page, &object.slot, leaf);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    (void)snprintf(key_copy, sizeof(key_copy), "%s", key);
-    memset(version, number, sizeof(version));
-    memset(chunk_id, 0x80 + number, sizeof(chunk_id));
-    chunk.chunk_id = (ProtobufCBinaryData){.data = chunk_id, .len = 16};
-    chunk.pg = 1;
-    chunk.chunk_bytes = 100;
-    object.version_id = (ProtobufCBinaryData){.data = version, .len = 16};
-    object.size = 100;
-    object.suite = 1;
-    object.dek_version = 1;
-    object.etag = etag;
-    object.chunks = chunks;
-    object.n_chunks = 1;
-    request.tenant_id = 1;
-    request.bucket_id = 1;
-    request.key = (ProtobufCBinaryData){.data = (uint8_t *)key_copy, .len = strlen(key_copy)};
-    request.object = &object;
-    return CALL(OBJECT_COMMIT, &request);
-}
-
-static enum status get_object(const char *bucket, const char *key)
-{
-    char bucket_copy[64];
-    char key_copy[64];
-    Trilith__ObjectGetRequest request = TRILITH__OBJECT_GET_REQUEST__INIT;
-    (void)snprintf(bucket_copy, sizeof(bucket_copy), "%s", bucket);
-    (void)snprintf(key_copy, sizeof(key_copy), "%s", key);
-    request.tenant_id = 1;
-    request.bucket = bucket_copy;
-    request.key = (ProtobufCBinaryData){.data = (uint8_t *)key_copy, .len = strlen(key_copy)};
-    return CALL(OBJECT_GET, &request);
-}
-
-static enum status delete_object(const char *key)
-{
-    char bucket[] = "photos";
-    char key_copy[64];
-    Trilith__ObjectDeleteRequest request = TRILITH__OBJECT_DELETE_REQUEST__INIT;
-    (void)snprintf(key_copy, sizeof(key_copy), "%s", key);
-    request.tenant_id = 1;
-    request.bucket = bucket;
-    request.key = (ProtobufCBinaryData){.data = (uint8_t *)key_copy, .len = strlen(key_copy)};
-    return CALL(OBJECT_DELETE, &request);
-}
-
-static void call_teardown(void)
-{
-    call_clear();
-    teardown();
-}
+/* test_meta_service.c - the metadata service as its peers see it: over RPC, through crashes, and what it leaves on
+ * disk. */
+#include "tests/unit/meta_service_world.h"
 
 TestSuite(meta_service, .init = setup, .fini = call_teardown, .timeout = 120);
 
@@ -418,6 +84,9 @@ Test(meta_service, stores_finds_and_erases_an_object)
     cr_assert_eq(put_object("a", 1, leaf), STATUS_OK);
     cr_assert_gt(REPLY(ObjectCommitReply)->modified_ms, 0);
     cr_assert_eq(get_object("photos", "a"), STATUS_OK);
+    uint32_t page = REPLY(ObjectGetReply)->object->page;
+    uint32_t slot = REPLY(ObjectGetReply)->object->slot;
+    cr_assert_eq(leaf_status(page, slot), STATUS_OK);
     cr_assert_eq(REPLY(ObjectGetReply)->object->size, 100);
     cr_assert_eq(REPLY(ObjectGetReply)->bucket_id, 1);
     cr_assert_arr_eq(REPLY(ObjectGetReply)->leaf.data, leaf, 32, "the leaf it was written under");
@@ -426,8 +95,7 @@ Test(meta_service, stores_finds_and_erases_an_object)
     uint64_t erasure = REPLY(ObjectDeleteReply)->erasure_id;
     cr_assert_neq(erasure, 0);
     cr_assert_eq(get_object("photos", "a"), STATUS_NOT_FOUND);
-    struct key again;
-    cr_assert_eq(vault_derive(life.vault, 1, 0, &again), STATUS_GONE);
+    cr_assert_eq(leaf_status(page, slot), STATUS_GONE);
 
     Trilith__ErasureGetRequest get = TRILITH__ERASURE_GET_REQUEST__INIT;
     get.id = erasure;
@@ -455,7 +123,13 @@ Test(meta_service, stores_finds_and_erases_an_object)
         cr_assert_eq(CALL(WIPE_DONE, &done), STATUS_OK);
     }
     cr_assert_eq(CALL(ERASURE_GET, &get), STATUS_OK);
+    cr_assert_eq(REPLY(ErasureReply)->erasure->closed_ms, 0, "its key still stands in the vault's epoch");
+    cr_assert_not(REPLY(ErasureReply)->erasure->key_destroyed);
+    cr_assert_eq(close_epoch(), STATUS_OK);
+    cr_assert_eq(CALL(ERASURE_GET, &get), STATUS_OK);
     cr_assert_neq(REPLY(ErasureReply)->erasure->closed_ms, 0);
+    cr_assert(REPLY(ErasureReply)->erasure->key_destroyed);
+    cr_assert_eq(REPLY(ErasureReply)->erasure->key_epoch, 1);
     get.id = 99;
     cr_assert_eq(CALL(ERASURE_GET, &get), STATUS_NOT_FOUND);
 }
@@ -463,18 +137,234 @@ Test(meta_service, stores_finds_and_erases_an_object)
 Test(meta_service, punctured_leaves_stay_refused_after_a_restart)
 {
     uint8_t leaf[32];
-    struct key again;
     register_nodes();
     create_tenant_and_bucket();
     cr_assert_eq(put_object("a", 1, leaf), STATUS_OK);
+    cr_assert_eq(get_object("photos", "a"), STATUS_OK);
+    uint32_t page = REPLY(ObjectGetReply)->object->page;
+    uint32_t slot = REPLY(ObjectGetReply)->object->slot;
     cr_assert_eq(put_object("b", 2, leaf), STATUS_OK);
     cr_assert_eq(delete_object("a"), STATUS_OK);
-    end();
+    for (unsigned round = 0; round < 2; round++) {
+        if (round == 0) {
+            end();
+        } else {
+            crash(5);
+        }
+        start();
+        cr_assert_eq(leaf_status(page, slot), STATUS_GONE);
+        cr_assert_eq(get_object("photos", "b"), STATUS_OK);
+        cr_assert_arr_eq(REPLY(ObjectGetReply)->leaf.data, leaf, 32);
+        cr_assert_eq(vault_status()->leaves_punctured, 1);
+    }
+    cr_assert_eq(close_epoch(), STATUS_OK);
+    cr_assert_eq(REPLY(EpochCloseReply)->leaves_erased, 1);
+    crash(6);
     start();
-    cr_assert_eq(vault_derive(life.vault, 1, 0, &again), STATUS_GONE);
+    cr_assert_eq(leaf_status(page, slot), STATUS_GONE);
     cr_assert_eq(get_object("photos", "b"), STATUS_OK);
     cr_assert_arr_eq(REPLY(ObjectGetReply)->leaf.data, leaf, 32);
 }
+
+/* ---- epochs ------------------------------------------------------------------------------------ */
+
+Test(meta_service, closes_an_epoch_when_asked_and_says_what_it_destroyed)
+{
+    uint8_t leaf[32];
+    struct probe first = {0};
+    struct probe second = {0};
+    Trilith__Empty empty = TRILITH__EMPTY__INIT;
+    register_nodes();
+    create_tenant_and_bucket();
+    cr_assert_eq(vault_status()->epoch, 1);
+    for (uint8_t i = 0; i < 10; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "key-%u", i);
+        cr_assert_eq(put_object(key, i + 1, leaf), STATUS_OK);
+        if (i % 2 == 0) {
+            cr_assert_eq(delete_object(key), STATUS_OK);
+        }
+    }
+    const Trilith__VaultStatus *before = vault_status();
+    cr_assert_eq(before->leaves_punctured, 5);
+    cr_assert_eq(before->leaves_live, 6, "five versions and a DEK");
+    cr_assert_eq(before->leaves_erased, 0);
+    cr_assert(before->balanced);
+    cr_assert_str_eq(before->slot, "file");
+
+    START(&first, EPOCH_CLOSE, &empty);
+    START(&second, EPOCH_CLOSE, &empty);
+    wait_for(&first.done);
+    wait_for(&second.done);
+    cr_assert_eq(first.status, STATUS_OK);
+    cr_assert_eq(second.status, STATUS_OK);
+    cr_assert_eq(((const Trilith__EpochCloseReply *)(const void *)first.reply)->epoch, 1);
+    probe_clear(&first);
+    probe_clear(&second);
+
+    const Trilith__VaultStatus *after = vault_status();
+    cr_assert_geq(after->epoch, 2);
+    cr_assert_eq(after->leaves_punctured, 0);
+    cr_assert_eq(after->leaves_erased, 5);
+    cr_assert_eq(after->leaves_live, 6);
+    cr_assert(after->balanced);
+    cr_assert_gt(after->close_bytes, 0);
+    for (uint8_t i = 0; i < 10; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "key-%u", i);
+        cr_assert_eq(get_object("photos", key), i % 2 == 0 ? STATUS_NOT_FOUND : STATUS_OK);
+    }
+}
+
+Test(meta_service, closes_an_epoch_by_itself_when_there_is_something_to_destroy)
+{
+    uint8_t leaf[32];
+    register_nodes();
+    create_tenant_and_bucket();
+    end();
+    cr_assert_eq(start_with(10000), STATUS_OK);
+    uint64_t epoch = vault_status()->epoch;
+    sim_loop_run_for(sim, 60 * NS_PER_S);
+    cr_assert_eq(vault_status()->epoch, epoch, "nothing to destroy");
+    cr_assert_eq(put_object("a", 1, leaf), STATUS_OK);
+    cr_assert_eq(delete_object("a"), STATUS_OK);
+    sim_loop_run_for(sim, 15 * NS_PER_S);
+    cr_assert_eq(vault_status()->epoch, epoch + 1);
+    cr_assert_eq(vault_status()->leaves_erased, 1);
+}
+
+Test(meta_service, an_epoch_that_was_being_closed_when_power_was_lost_loses_no_leaf)
+{
+    uint8_t leaves[20][32];
+    Trilith__Empty empty = TRILITH__EMPTY__INIT;
+    register_nodes();
+    create_tenant_and_bucket();
+    for (uint8_t i = 0; i < 20; i++) {
+        struct probe probe = {0};
+        uint8_t gone[32];
+        char key[16];
+        (void)snprintf(key, sizeof(key), "key-%u", i);
+        cr_assert_eq(put_object(key, i + 1, leaves[i]), STATUS_OK);
+        cr_assert_eq(put_object("gone", 100 + i, gone), STATUS_OK);
+        cr_assert_eq(delete_object("gone"), STATUS_OK);
+        START(&probe, EPOCH_CLOSE, &empty);
+        for (unsigned step = 0; step < 4u + 9u * i && !probe.done; step++) {
+            (void)sim_loop_step(sim);
+        }
+        crash(i);
+        wait_for(&probe.done);
+        probe_clear(&probe);
+        start();
+        cr_assert(vault_status()->balanced);
+    }
+    cr_assert_eq(close_epoch(), STATUS_OK);
+    cr_assert_eq(vault_status()->leaves_erased, 20);
+    for (uint8_t i = 0; i < 20; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "key-%u", i);
+        cr_assert_eq(get_object("photos", key), STATUS_OK);
+        cr_assert_arr_eq(REPLY(ObjectGetReply)->leaf.data, leaves[i], 32);
+    }
+}
+
+Test(meta_service, closes_an_epoch_for_orphans_although_no_leaf_was_punctured)
+{
+    uint8_t id[16] = {7};
+    Trilith__ChunkRef chunk = TRILITH__CHUNK_REF__INIT;
+    Trilith__ChunkRef *chunks[1] = {&chunk};
+    Trilith__ChunksCheckRequest check = TRILITH__CHUNKS_CHECK_REQUEST__INIT;
+    register_nodes();
+    create_tenant_and_bucket();
+    sim_loop_run_for(sim, NS_PER_S);
+    end();
+    cr_assert_eq(start_with(60000), STATUS_OK);
+    chunk.chunk_id = (ProtobufCBinaryData){.data = id, .len = 16};
+    chunk.pg = 1;
+    chunk.chunk_bytes = 100;
+    check.disk_id = 1;
+    check.chunks = chunks;
+    check.n_chunks = 1;
+    cr_assert_eq(CALL(CHUNKS_CHECK, &check), STATUS_OK);
+    sim_loop_run_for(sim, 30 * NS_PER_S);
+    cr_assert_eq(state_cluster(life.state)->keys_destroyed_below, 1, "not before the epoch's time");
+    sim_loop_run_for(sim, 40 * NS_PER_S);
+    cr_assert_eq(state_cluster(life.state)->keys_destroyed_below, 2);
+    uint64_t epoch = vault_status()->epoch;
+    sim_loop_run_for(sim, 180 * NS_PER_S);
+    cr_assert_eq(vault_status()->epoch, epoch, "once");
+}
+
+/* Closes an epoch while the `ios`-th I/O of a disk of the vault, and all after it, fail; then starts again. False: the close
+ * came to its end before that. */
+static bool close_on_failing_disk(struct sim_disk *failing, uint64_t ios)
+{
+    uint8_t gone[32];
+    cr_assert_eq(put_object("gone", (uint8_t)((failing == slot_disk ? 110 : 90) + ios), gone), STATUS_OK);
+    cr_assert_eq(delete_object("gone"), STATUS_OK);
+    sim_disk_fail_after(failing, ios, STATUS_IO);
+    enum status status = close_epoch();
+    cr_assert(life.failures == 0 || meta_service_message(life.service)[0] != '\0');
+    sim_disk_fail_after(failing, 0, STATUS_OK);
+    crash(ios);
+    start();
+    cr_assert(vault_status()->balanced);
+    return status != STATUS_OK;
+}
+
+Test(meta_service, a_failing_disk_of_the_vault_loses_no_leaf)
+{
+    uint8_t leaf[32];
+    struct sim_disk *disks[] = {tables_disk, slot_disk};
+    register_nodes();
+    create_tenant_and_bucket();
+    cr_assert_eq(put_object("a", 1, leaf), STATUS_OK);
+    for (size_t i = 0; i < ARRAY_LENGTH(disks); i++) {
+        uint64_t ios = 1;
+        while (close_on_failing_disk(disks[i], ios)) {
+            cr_assert_eq(get_object("photos", "a"), STATUS_OK);
+            cr_assert_arr_eq(REPLY(ObjectGetReply)->leaf.data, leaf, 32);
+            cr_assert_lt(ios++, 60);
+        }
+        cr_assert_gt(ios, 1, "no close was disturbed");
+    }
+    cr_assert_eq(close_epoch(), STATUS_OK);
+    cr_assert_eq(vault_status()->leaves_punctured, 0);
+}
+
+Test(meta_service, gives_up_leaves_whose_lease_ran_out)
+{
+    uint8_t leaf[32];
+    uint32_t page = 0;
+    uint32_t slot = 0;
+    register_nodes();
+    create_tenant_and_bucket();
+    cr_assert_eq(lease_leaf(&page, &slot, leaf), STATUS_OK);
+    sim_loop_run_for(sim, (uint64_t)LEAF_LEASE_MS / 2 * NS_PER_MS);
+    cr_assert_eq(leaf_status(page, slot), STATUS_OK);
+    sim_loop_run_for(sim, ((uint64_t)LEAF_LEASE_MS / 2 + 5000) * NS_PER_MS);
+    cr_assert_eq(leaf_status(page, slot), STATUS_GONE);
+    cr_assert_eq(vault_status()->leaves_punctured, 1);
+}
+
+Test(meta_service, refuses_the_slot_of_another_vault_and_says_so)
+{
+    struct sim_disk *own = slot_disk;
+    create_tenant_and_bucket();
+    end();
+    slot_disk = sim_disk_open(sim, 77);
+    slot_is_new = true;
+    cr_assert_neq(start_with(0), STATUS_OK);
+    slot_is_new = false;
+    cr_assert_gt(strlen(meta_service_message(life.service)), 20);
+    end();
+    sim_disk_close(slot_disk);
+    slot_disk = own;
+    start();
+    uint8_t dek[32];
+    cr_assert_eq(tenant_key(1, 0, dek), STATUS_OK);
+}
+
+/* ---- the rest of what peers ask ---------------------------------------------------------------- */
 
 Test(meta_service, condemns_orphans_and_leaves_objects_alone)
 {
@@ -652,6 +542,35 @@ static void expect_absent(const void *image, size_t bytes, const void *secret, s
     cr_assert_null(memmem(image, bytes, secret, secret_bytes), "%s", what);
 }
 
+static void search_table(struct kv *table, const void *secret, size_t secret_bytes, const char *what)
+{
+    struct kv_iterator *iterator = kv_iterator_open(table);
+    kv_iterator_seek(iterator, KV_SLICE("", 0));
+    for (; kv_iterator_valid(iterator); kv_iterator_next(iterator)) {
+        struct kv_slice key = kv_iterator_key(iterator);
+        struct kv_slice value = kv_iterator_value(iterator);
+        expect_absent(key.data, key.bytes, secret, secret_bytes, what);
+        expect_absent(value.data, value.bytes, secret, secret_bytes, what);
+    }
+    kv_iterator_close(iterator);
+}
+
+struct search {
+    const void *secret;
+    size_t secret_bytes;
+    const char *what;
+};
+
+static void search_file(void *user, const char *name, uint64_t size)
+{
+    const struct search *search = user;
+    uint64_t bytes = 0;
+    const uint8_t *image = sim_disk_bytes(tables_disk, name, &bytes);
+    (void)size;
+    cr_assert_not_null(image);
+    expect_absent(image, (size_t)bytes, search->secret, search->secret_bytes, search->what);
+}
+
 static void search_everything(const void *secret, size_t secret_bytes, const char *what)
 {
     for (unsigned i = 0; i < 16; i++) {
@@ -663,15 +582,10 @@ static void search_everything(const void *secret, size_t secret_bytes, const cha
             expect_absent(image, (size_t)bytes, secret, secret_bytes, what);
         }
     }
-    struct kv_iterator *iterator = kv_iterator_open(kv);
-    kv_iterator_seek(iterator, KV_SLICE("", 0));
-    for (; kv_iterator_valid(iterator); kv_iterator_next(iterator)) {
-        struct kv_slice key = kv_iterator_key(iterator);
-        struct kv_slice value = kv_iterator_value(iterator);
-        expect_absent(key.data, key.bytes, secret, secret_bytes, what);
-        expect_absent(value.data, value.bytes, secret, secret_bytes, what);
-    }
-    kv_iterator_close(iterator);
+    search_table(kv, secret, secret_bytes, what);
+    search_table(covers, secret, secret_bytes, what);
+    struct search search = {.secret = secret, .secret_bytes = secret_bytes, .what = what};
+    cr_assert_eq(disk_list_files(sim_disk_interface(tables_disk), search_file, &search), STATUS_OK);
 }
 
 Test(meta_service, writes_no_secret_to_journal_or_tables)
@@ -698,12 +612,6 @@ Test(meta_service, writes_no_secret_to_journal_or_tables)
     search_everything(REPLY(CredentialCreateReply)->secret_key, 40, "S3 secret");
     search_everything(REPLY(CredentialCreateReply)->secret_key, 10, "part of the S3 secret");
 
-    uint8_t root[32];
-    FILE *file = fopen(root_path, "rb");
-    cr_assert_not_null(file);
-    cr_assert_eq(fread(root, 1, sizeof(root), file), sizeof(root));
-    (void)fclose(file);
-    search_everything(root, sizeof(root), "root");
     uint64_t bytes = 0;
     const uint8_t *image = sim_disk_bytes(disk, "journal-00000000", &bytes);
     cr_assert_not_null(memmem(image, (size_t)bytes, "acme", 4), "the search does find what is there");

@@ -3,7 +3,11 @@
 #include "tests/sim/reading.h"
 #include "tests/sim/sim_client.h"
 
+#include "meta/catalog_row.h"
+#include "meta/tables.h"
+
 #include <criterion/criterion.h>
+#include <stdlib.h>
 
 static struct model_key key;
 
@@ -21,6 +25,7 @@ static void teardown(void)
 TestSuite(model, .init = setup, .fini = teardown);
 TestSuite(model_catalog, .init = setup, .fini = teardown);
 TestSuite(model_reading);
+TestSuite(model_commands);
 
 /* A put of this value, from `began` to `ended`; value 0: a delete. */
 static void put(uint64_t value, uint64_t began_ns, uint64_t ended_ns, enum model_write_state state)
@@ -323,4 +328,205 @@ Test(model_reading, a_listing_is_taken_apart)
     operation.body_bytes = (uint64_t)bytes;
     cr_assert(reading_list_stranger(&operation, name, sizeof(name)));
     cr_assert_str_eq(name, "something/else");
+}
+
+/* ---- what the metadata service has decided ----------------------------------------------------------- */
+
+#define BUCKET_ID 7u
+
+static void row_put(struct table_key at, const void *value, size_t bytes)
+{
+    struct kv_batch *batch = kv_batch_open(cluster.meta.tables);
+    kv_batch_put(batch, KV_SLICE(at.bytes, at.length), KV_SLICE(value, bytes));
+    cr_assert_eq(kv_write(cluster.meta.tables, batch), STATUS_OK);
+    kv_batch_close(batch);
+}
+
+static void message_put(struct table_key at, const ProtobufCMessage *message)
+{
+    uint8_t packed[1024];
+    cr_assert_leq(protobuf_c_message_get_packed_size(message), sizeof(packed));
+    row_put(at, packed, protobuf_c_message_pack(message, packed));
+}
+
+static uint64_t next_index;
+
+static struct model_change apply(Trilith__Command *command)
+{
+    struct model_change change;
+    next_index++;
+    model_apply(&model, next_index, command, next_index * 100, &change);
+    return change;
+}
+
+static void tables_make(void)
+{
+    char name[] = "bucket0";
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    Trilith__BucketCreateRequest bucket = TRILITH__BUCKET_CREATE_REQUEST__INIT;
+    memset(&cluster, 0, sizeof(cluster));
+    cluster.world = sim_loop_open(1);
+    cluster.meta.tables = sim_kv_open();
+    model_init(&model, &cluster);
+    next_index = 0;
+    row_put(key_bucket_name(1, name), (const uint8_t[8]){[7] = BUCKET_ID}, 8);
+    bucket.tenant_id = 1;
+    bucket.name = name;
+    command.change_case = TRILITH__COMMAND__CHANGE_BUCKET_CREATE;
+    command.bucket_create = &bucket;
+    (void)apply(&command);
+}
+
+/* A version of one chunk (both ids are bytes repeated), sealed under this leaf and DEK. */
+struct sealed_version {
+    Trilith__Object object;
+    Trilith__ChunkRef chunk;
+    Trilith__ChunkRef *chunks[1];
+    uint8_t id[16];
+    uint8_t chunk_id[16];
+};
+
+static void version_of(struct sealed_version *version, uint8_t id, uint8_t chunk_id, uint32_t slot, uint32_t dek)
+{
+    trilith__object__init(&version->object);
+    trilith__chunk_ref__init(&version->chunk);
+    memset(version->id, id, sizeof(version->id));
+    memset(version->chunk_id, chunk_id, sizeof(version->chunk_id));
+    version->chunk.chunk_id = (ProtobufCBinaryData){.data = version->chunk_id, .len = 16};
+    version->chunk.pg = 1;
+    version->chunk.chunk_bytes = 100;
+    version->chunks[0] = &version->chunk;
+    version->object.version_id = (ProtobufCBinaryData){.data = version->id, .len = 16};
+    version->object.size = 100;
+    version->object.page = 3;
+    version->object.slot = slot;
+    version->object.dek_version = dek;
+    version->object.n_chunks = 1;
+    version->object.chunks = version->chunks;
+}
+
+/* The row as it is after a commit that was not refused. */
+static void catalog_has(struct sealed_version *version)
+{
+    char name[SIM_KEY_NAME_BYTES];
+    uint8_t row[1024] = {0};
+    sim_key_name(0, name);
+    memcpy(row + 16, version->id, 16);
+    size_t packed = protobuf_c_message_pack(&version->object.base, row + OBJECT_ROW_FIXED_BYTES);
+    row_put(key_object(BUCKET_ID, (const uint8_t *)name, strlen(name)), row, OBJECT_ROW_FIXED_BYTES + packed);
+}
+
+static struct model_change commits(struct sealed_version *version, uint32_t reseal_from)
+{
+    char name[SIM_KEY_NAME_BYTES];
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    Trilith__ObjectCommitRequest commit = TRILITH__OBJECT_COMMIT_REQUEST__INIT;
+    sim_key_name(0, name);
+    commit.tenant_id = 1;
+    commit.bucket_id = BUCKET_ID;
+    commit.key = (ProtobufCBinaryData){.data = (uint8_t *)name, .len = strlen(name)};
+    commit.object = &version->object;
+    commit.reseal_from = reseal_from;
+    command.change_case = TRILITH__COMMAND__CHANGE_OBJECT_COMMIT;
+    command.object_commit = &commit;
+    return apply(&command);
+}
+
+static enum model_fate fate_of(uint8_t chunk_id)
+{
+    uint8_t id[16];
+    memset(id, chunk_id, sizeof(id));
+    uint32_t number = model_chunk_number(&model, id);
+    return number == UINT32_MAX ? MODEL_LOOSE : model.chunks[number]->fate;
+}
+
+Test(model_commands, sealing_anew_keeps_the_version_and_erases_its_chunks)
+{
+    struct sealed_version version;
+    tables_make();
+    version_of(&version, 0x11, 0xa1, 5, 1);
+    catalog_has(&version);
+    cr_assert_not_null(commits(&version, 0).committed);
+    struct model_key *made = model_key(&model, 0, 0);
+    struct model_version *before = made->current;
+    uint64_t from_ns = before->from_ns;
+
+    version_of(&version, 0x11, 0xa2, 6, 2);
+    catalog_has(&version);
+    struct model_change change = commits(&version, 1);
+    cr_assert_null(change.committed, "nobody wrote anything");
+    cr_assert_eq(change.resealed_key, made);
+    cr_assert_eq(change.resealed_from, 1);
+    cr_assert_eq(change.resealed_slot, 5);
+    cr_assert_eq(made->current, before);
+    cr_assert_eq(before->from_ns, from_ns);
+    cr_assert_eq(before->dek_version, 2);
+    cr_assert_eq(fate_of(0xa1), MODEL_ERASED);
+    cr_assert_eq(fate_of(0xa2), MODEL_REFERENCED);
+}
+
+Test(model_commands, a_refused_sealing_changes_nothing)
+{
+    struct sealed_version version;
+    tables_make();
+    version_of(&version, 0x11, 0xa1, 5, 1);
+    catalog_has(&version);
+    cr_assert_not_null(commits(&version, 0).committed);
+    version_of(&version, 0x11, 0xa2, 6, 2);
+    cr_assert_null(commits(&version, 1).resealed_key, "the row still has the leaf of before");
+    cr_assert_eq(fate_of(0xa1), MODEL_REFERENCED);
+    cr_assert_eq(fate_of(0xa2), MODEL_LOOSE);
+    version_of(&version, 0x11, 0xa1, 5, 1);
+    cr_assert_null(commits(&version, 0).resealed_key, "nor does a repetition");
+    cr_assert_eq(fate_of(0xa1), MODEL_REFERENCED);
+}
+
+static struct model_change epoch_command(Trilith__Command__ChangeCase change_case, uint64_t epoch, uint8_t *commitment)
+{
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    Trilith__EpochSeal seal = TRILITH__EPOCH_SEAL__INIT;
+    Trilith__EpochSwitch next = TRILITH__EPOCH_SWITCH__INIT;
+    Trilith__EpochErased erased = TRILITH__EPOCH_ERASED__INIT;
+    seal.epoch = next.epoch = erased.epoch = epoch;
+    seal.commitment = next.commitment = (ProtobufCBinaryData){.data = commitment, .len = COMMITMENT_BYTES};
+    command.change_case = change_case;
+    if (change_case == TRILITH__COMMAND__CHANGE_EPOCH_SEAL) {
+        command.epoch_seal = &seal;
+    } else if (change_case == TRILITH__COMMAND__CHANGE_EPOCH_SWITCH) {
+        command.epoch_switch = &next;
+    } else {
+        command.epoch_erased = &erased;
+    }
+    return apply(&command);
+}
+
+Test(model_commands, keys_of_erasures_go_with_the_epoch_that_was_sealed_behind_them)
+{
+    uint8_t commitment[COMMITMENT_BYTES] = {1};
+    Trilith__ClusterRecord record = TRILITH__CLUSTER_RECORD__INIT;
+    tables_make();
+    model.vault.epoch = 4;
+    model.vault.erased_epoch = 3;
+    record.epoch = 4;
+    record.sealed_epoch = 5;
+    record.sealed_commitment = (ProtobufCBinaryData){.data = commitment, .len = sizeof(commitment)};
+    record.next_erasure_id = 30;
+    message_put(key_cluster(), &record.base);
+    cr_assert(epoch_command(TRILITH__COMMAND__CHANGE_EPOCH_SEAL, 5, commitment).sealed);
+    uint8_t other[COMMITMENT_BYTES] = {2};
+    cr_assert_not(epoch_command(TRILITH__COMMAND__CHANGE_EPOCH_SEAL, 5, other).sealed, "it was refused");
+
+    record.next_erasure_id = 40;
+    cr_assert(epoch_command(TRILITH__COMMAND__CHANGE_EPOCH_SWITCH, 5, commitment).switch_refused);
+    record.epoch = 5;
+    record.sealed_epoch = 0;
+    record.erasing_epoch = 4;
+    message_put(key_cluster(), &record.base);
+    cr_assert(epoch_command(TRILITH__COMMAND__CHANGE_EPOCH_SWITCH, 5, commitment).switched);
+    cr_assert_not(epoch_command(TRILITH__COMMAND__CHANGE_EPOCH_ERASED, 4, commitment).erased, "it was refused");
+    cr_assert_eq(model.vault.gone_erasures, 1);
+    record.erasing_epoch = 0;
+    message_put(key_cluster(), &record.base);
+    cr_assert(epoch_command(TRILITH__COMMAND__CHANGE_EPOCH_ERASED, 4, commitment).erased);
+    cr_assert_eq(model.vault.gone_erasures, 30);
 }

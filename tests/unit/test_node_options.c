@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,6 +56,7 @@ Test(node_options, smallest_file_gives_the_defaults)
     cr_assert_eq(options.disk_count, 1);
     cr_assert_eq(options.disk_capacity_bytes, GIB(8));
     cr_assert_eq(options.orphan_after_ms, 3600000);
+    cr_assert_eq(options.reseal_bytes_per_s, MIB(64));
     cr_assert_eq(options.flush, NODE_FLUSH_AUTO);
 }
 
@@ -68,17 +70,41 @@ Test(node_options, several_disks_are_kept_in_order)
 Test(node_options, what_can_not_be_is_refused_with_a_reason)
 {
     static const char *const texts[] = {
-        "[node]\ndirectory = /d\n" DISK,         SMALLEST,
-        SMALLEST "listen = 0.0.0.0:7500\n" DISK, SMALLEST "listen = 192.168.1.1:7500\n" DISK,
-        SMALLEST "meta = 10.0.0.1:7400\n" DISK,  SMALLEST "reactors = 0\n" DISK,
-        SMALLEST "flavour = sweet\n" DISK,       SMALLEST DISK "segment_size = 17000000\n",
-        SMALLEST DISK "capacity = 512 MiB\n",    SMALLEST DISK "flush = sometimes\n",
-        SMALLEST DISK "[limits]\nputs = 4096\n",
+        "[node]\ndirectory = /d\n" DISK,          SMALLEST,
+        SMALLEST "listen = 0.0.0.0:7500\n" DISK,  SMALLEST "listen = 192.168.1.1:7500\n" DISK,
+        SMALLEST "meta = 10.0.0.1:7400\n" DISK,   SMALLEST "reactors = 0\n" DISK,
+        SMALLEST "flavour = sweet\n" DISK,        SMALLEST DISK "segment_size = 17000000\n",
+        SMALLEST DISK "capacity = 512 MiB\n",     SMALLEST DISK "flush = sometimes\n",
+        SMALLEST DISK "[limits]\nputs = 4096\n",  SMALLEST "reseal_rate = 0\n" DISK,
+        SMALLEST "reseal_rate = 1023 KiB\n" DISK,
     };
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
         cr_assert_eq(read_text(texts[i]), STATUS_INVALID, "%s", texts[i]);
         cr_assert_not_null(strstr(message, path), "%s", message);
     }
+}
+
+/* As an operator would: fill in what must be given, and uncomment every default. */
+Test(node_options, example_with_every_default_uncommented_is_accepted)
+{
+    char *example = NULL;
+    size_t example_bytes = 0;
+    FILE *out = open_memstream(&example, &example_bytes);
+    node_options_print_example(out);
+    fclose(out);
+    cr_assert_not_null(strstr(example, "\n#reseal_rate = 64 MiB\n"));
+    FILE *file = fopen(path, "w");
+    char *rest = example;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+        bool is_default = line[0] == '#' && line[1] >= 'a' && line[1] <= 'z';
+        size_t bytes = strlen(line);
+        bool must_be_given = bytes > 2 && line[0] != '#' && line[bytes - 1] == '=';
+        fprintf(file, "%s%s\n", line + is_default, must_be_given ? " /d" : "");
+    }
+    fclose(file);
+    free(example);
+    cr_assert_eq(node_options_read(path, &options, message, sizeof(message)), STATUS_OK, "%s", message);
+    cr_assert_eq(options.reseal_bytes_per_s, MIB(64));
 }
 
 Test(node_options, loopback_is_recognised)

@@ -144,6 +144,12 @@ Test(s3_authentication, answers_when_credentials_cannot_be_looked_up)
     probe.gateway.credential_status = STATUS_BUSY;
     probe_begin(&probe, "GET", "/bucket/key");
     refused(503, "SlowDown");
+    probe.gateway.credential_status = STATUS_KEY_REVOKED;
+    probe_begin(&probe, "GET", "/bucket/key");
+    refused(400, "KMS.DisabledException");
+    probe.gateway.credential_status = STATUS_KEY_AWAY;
+    probe_begin(&probe, "GET", "/bucket/key");
+    refused(503, "KMS.UnavailableException");
 }
 
 Test(s3_authentication, gives_each_role_what_it_may)

@@ -356,10 +356,17 @@ Test(s3_objects, say_why_a_write_failed)
         unsigned http_status;
         const char *code;
     } cases[] = {
-        {STATUS_FULL, 507, "InsufficientStorage"},   {STATUS_UNAVAILABLE, 503, "ServiceUnavailable"},
-        {STATUS_TIMEOUT, 503, "ServiceUnavailable"}, {STATUS_BUSY, 503, "SlowDown"},
-        {STATUS_DENIED, 403, "AccessDenied"},        {STATUS_NOT_FOUND, 404, "NoSuchBucket"},
-        {STATUS_CORRUPT, 500, "InternalError"},      {STATUS_EXISTS, 412, "PreconditionFailed"},
+        {STATUS_FULL, 507, "InsufficientStorage"},
+        {STATUS_UNAVAILABLE, 503, "ServiceUnavailable"},
+        {STATUS_TIMEOUT, 503, "ServiceUnavailable"},
+        {STATUS_BUSY, 503, "SlowDown"},
+        {STATUS_DENIED, 403, "AccessDenied"},
+        {STATUS_NOT_FOUND, 404, "NoSuchBucket"},
+        {STATUS_CORRUPT, 500, "InternalError"},
+        {STATUS_EXISTS, 412, "PreconditionFailed"},
+        {STATUS_KEY_REVOKED, 400, "KMS.DisabledException"},
+        {STATUS_KEY_AWAY, 503, "KMS.UnavailableException"},
+        {STATUS_UNSUPPORTED, 501, "NotImplemented"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         probe.gateway.put_status = cases[i].status;
@@ -405,6 +412,63 @@ Test(s3_objects, that_cannot_be_read_give_an_error_not_wrong_bytes)
     cr_assert_eq(editor("GET", "/bucket/key", ""), 503);
     probe.gateway.get_status = STATUS_DENIED;
     cr_assert_eq(editor("GET", "/bucket/key", ""), 403);
+}
+
+Test(s3_objects, whose_keys_are_switched_off_or_out_of_reach_say_so)
+{
+    static const struct {
+        enum status status;
+        unsigned http_status;
+        const char *code;
+        const char *message;
+    } cases[] = {
+        {STATUS_KEY_REVOKED, 400, "<Code>KMS.DisabledException</Code>", "can enable them again"},
+        {STATUS_KEY_AWAY, 503, "<Code>KMS.UnavailableException</Code>", "try again later"},
+        {STATUS_UNSUPPORTED, 501, "<Code>NotImplemented</Code>", "built without SM4-GCM"},
+    };
+    fake_gateway_add_object(&probe.gateway, "bucket", "key", "0123456789", 10);
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        probe.gateway.get_status = cases[i].status;
+        cr_assert_eq(editor("GET", "/bucket/key", ""), cases[i].http_status);
+        cr_assert(probe_body_has(&probe, cases[i].code));
+        cr_assert(probe_body_has(&probe, cases[i].message));
+        cr_assert_eq(editor("HEAD", "/bucket/key", ""), cases[i].http_status);
+        probe.gateway.get_status = STATUS_OK;
+        if (cases[i].status != STATUS_UNSUPPORTED) {
+            probe.gateway.get_fails_at = 5; /* Within the first piece: nothing has been answered yet. */
+            probe.gateway.get_failure = cases[i].status;
+            cr_assert_eq(editor("GET", "/bucket/key", ""), cases[i].http_status);
+            cr_assert(probe_body_has(&probe, cases[i].code));
+            cr_assert_null(probe_answer_header(&probe, "ETag"));
+            probe.gateway.get_fails_at = UINT64_MAX;
+        }
+        probe.gateway.call_status = cases[i].status == STATUS_UNSUPPORTED ? STATUS_OK : cases[i].status;
+        if (probe.gateway.call_status != STATUS_OK) {
+            cr_assert_eq(editor("PUT", "/bucket/key", "hello"), cases[i].http_status);
+            cr_assert(probe_body_has(&probe, cases[i].code));
+        }
+        probe.gateway.call_status = STATUS_OK;
+    }
+}
+
+Test(s3_objects, are_sealed_with_the_suite_of_their_bucket)
+{
+    cr_assert_eq(editor("PUT", "/bucket/key", "hello"), 200);
+    cr_assert_eq(probe.gateway.put_suite, 0);
+    probe.gateway.bucket_suite = SUITE_SM4_GCM;
+    cr_assert_eq(editor("PUT", "/bucket/key", "hello"), 200);
+    cr_assert_eq(probe.gateway.put_suite, SUITE_SM4_GCM);
+}
+
+Test(s3_objects, whose_key_is_revoked_midway_break_the_connection)
+{
+    static char data[200000];
+    fake_gateway_add_object(&probe.gateway, "bucket", "key", data, sizeof(data));
+    probe.gateway.get_fails_at = 100000;
+    probe.gateway.get_failure = STATUS_KEY_REVOKED;
+    cr_assert_eq(editor("GET", "/bucket/key", ""), 200);
+    cr_assert(probe.broken);
+    cr_assert_eq(probe.body.used, 100000);
 }
 
 Test(s3_objects, that_break_in_the_middle_break_the_connection)

@@ -2,6 +2,7 @@
 #include "tests/sim/sim_cluster.h"
 
 #include "base/log.h"
+#include "meta/state.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -99,7 +100,9 @@ static struct sim_options options_of(uint64_t seed)
                                 .chunk_write_ms = 1500,
                                 .chunk_read_ms = 1000,
                                 .meta_call_ms = 1500,
-                                .patience_ms = 120000};
+                                .patience_ms = 120000,
+                                .epoch_ms = 5000,
+                                .dek_retire_ms = 6000};
 }
 
 static void boot(const struct sim_options *options)
@@ -415,6 +418,90 @@ Test(sim_cluster, a_client_of_a_machine_that_falls_silent_waits_until_its_patien
     cr_assert(operation.node_went_down);
     cr_assert_eq(operation.ended_ns - operation.began_ns, cluster.options.patience_ms * NS_PER_MS);
 }
+
+/* ---- keys ------------------------------------------------------------------------------------------- */
+
+static Trilith__DekRecord dek_with(uint32_t version)
+{
+    Trilith__TenantRecord *tenant = sim_cluster_tenant(&cluster);
+    Trilith__DekRecord found = {0};
+    cr_assert_not_null(tenant);
+    for (size_t i = 0; i < tenant->n_deks; i++) {
+        if (tenant->deks[i]->version == version) {
+            found = *tenant->deks[i];
+        }
+    }
+    trilith__tenant_record__free_unpacked(tenant, NULL);
+    return found;
+}
+
+Test(sim_cluster, a_data_key_that_was_rotated_out_goes_when_all_is_sealed_anew)
+{
+    cr_assert_eq(hand(SIM_PUT, 0, 1, 70000), SIM_DONE);
+    cr_assert(sim_operator_rotate(&cluster.keeper, false));
+    run_ms(2000);
+    cr_assert_eq(cluster.keeper.rotations_answered, 1);
+    cr_assert_neq(dek_with(1).retired_ms, 0);
+    cr_assert_eq(dek_with(1).destroyed_ms, 0);
+    run_ms(60000);
+    cr_assert_neq(dek_with(1).destroyed_ms, 0);
+    cr_assert_eq(dek_with(2).retired_ms, 0);
+    everybody_reads(1, ear.hand_value, 70000);
+}
+
+Test(sim_cluster, another_master_key_changes_nothing_for_readers)
+{
+    cr_assert_eq(hand(SIM_PUT, 0, 1, 100), SIM_DONE);
+    cr_assert(sim_operator_rotate(&cluster.keeper, true));
+    run_ms(10000);
+    cr_assert_eq(cluster.keeper.rotations_answered, 1);
+    everybody_reads(1, ear.hand_value, 100);
+}
+
+Test(sim_cluster, a_revoked_tenant_is_refused_until_it_is_enabled_again)
+{
+    cr_assert_eq(hand(SIM_PUT, 0, 1, 100), SIM_DONE);
+    uint64_t value = ear.hand_value;
+    sim_operator_revoke(&cluster.keeper, true);
+    run_ms(6000);
+    cr_assert_neq(cluster.keeper.revoked_ns, 0);
+    cr_assert_not(sim_operator_is_idle(&cluster.keeper));
+    cr_assert_eq(hand(SIM_GET, 0, 1, 0), SIM_REFUSED);
+    cr_assert_eq(operation.http_status, 400);
+    cr_assert_eq(hand(SIM_PUT, 1, 2, 100), SIM_REFUSED);
+    sim_operator_revoke(&cluster.keeper, false);
+    run_ms(6000);
+    cr_assert(sim_operator_is_idle(&cluster.keeper));
+    everybody_reads(1, value, 100);
+}
+
+Test(sim_cluster, without_the_kms_keys_serve_until_their_leases_end)
+{
+    cr_assert_eq(hand(SIM_PUT, 0, 1, 100), SIM_DONE);
+    cr_assert_eq(hand(SIM_GET, 0, 1, 0), SIM_DONE);
+    cluster.meta.vault.kms_is_away = true;
+    cr_assert_eq(hand(SIM_GET, 0, 1, 0), SIM_DONE);
+    run_ms(6000);
+    cr_assert_eq(hand(SIM_GET, 0, 1, 0), SIM_UNKNOWN);
+    cr_assert_eq(operation.http_status, 503);
+    cluster.meta.vault.kms_is_away = false;
+    run_ms(6000);
+    everybody_reads(1, ear.hand_value, 100);
+}
+
+Test(sim_cluster, an_epoch_is_closed_when_somebody_asks)
+{
+    cr_assert_eq(hand(SIM_PUT, 0, 1, 100), SIM_DONE);
+    cr_assert_eq(hand(SIM_DELETE, 0, 1, 0), SIM_DONE);
+    uint64_t epoch = state_cluster(cluster.meta.meta_state)->epoch;
+    cr_assert(sim_operator_close_epoch(&cluster.keeper));
+    run_ms(1000);
+    cr_assert_eq(cluster.keeper.closes_answered, 1);
+    cr_assert_geq(cluster.keeper.epoch_answered, epoch);
+    cr_assert_gt(state_cluster(cluster.meta.meta_state)->epoch, epoch);
+}
+
+/* ---- the same again ---------------------------------------------------------------------------------- */
 
 /* FNV-1a over all rows of the metadata tables: they hold what the product drew, also nonces. */
 static void row_hash(void *user, const void *key, size_t key_bytes, const void *value, size_t value_bytes)

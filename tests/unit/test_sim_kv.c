@@ -177,3 +177,25 @@ Test(sim_kv, counts_the_crashes_that_took_something_back)
     }
     cr_assert(taken > 10 && taken < 30);
 }
+
+static void delete_row(const char *key)
+{
+    struct kv_batch *batch = kv_batch_open(kv);
+    kv_batch_delete(batch, text(key));
+    cr_assert_eq(kv_write(kv, batch), STATUS_OK);
+    kv_batch_close(batch);
+}
+
+Test(sim_kv, remembers_what_was_deleted_overwritten_and_taken_back)
+{
+    char rows[64] = "";
+    sim_kv_remember(kv);
+    cr_assert_eq(put("a", "1"), STATUS_OK);
+    cr_assert_eq(put("a", "2"), STATUS_OK);
+    delete_row("a");
+    cr_assert_eq(put("b", "3"), STATUS_OK);
+    sim_kv_lose(kv);
+    sim_kv_each_ever(kv, each_row, rows);
+    cr_assert_str_eq(rows, "a=1 a=2 b=3 ");
+    assert_rows("");
+}

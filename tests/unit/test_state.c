@@ -1,5 +1,5 @@
 /* test_state.c - the state machine: applied once, in order, deterministically, whole or not at all. */
-#include "tests/unit/meta_fixture.h"
+#include "tests/unit/meta_audit.h"
 
 static struct meta_fixture fixture;
 static struct meta_fixture *const f = &fixture;
@@ -63,7 +63,7 @@ Test(state, clock_never_goes_back)
     f->now_ms = 10;
     cr_assert_eq(fixture_lease(f, f->tenant, f->bucket, 1), STATUS_OK);
     cr_assert_eq(state_time_ms(f->state), 5000000);
-    cr_assert_eq(fixture_tenant_create(f, "late"), STATUS_OK);
+    cr_assert_eq(fixture_tenant_begin(f, "late"), STATUS_OK);
     Trilith__TenantRecord *tenant = NULL;
     cr_assert_eq(tenant_by_name(fixture_tables(f), "late", &tenant), STATUS_OK);
     cr_assert_eq(tenant->created_ms, 5000000);
@@ -74,6 +74,7 @@ Test(state, nothing_comes_before_the_cluster)
     struct meta_fixture empty = {.kv = sim_kv_open(), .now_ms = 1};
     cr_assert_eq(state_open(empty.kv, &empty.state), STATUS_OK);
     cr_assert_eq(fixture_tenant_create(&empty, "acme"), STATUS_INVALID);
+    cr_assert_eq(fixture_seal(&empty, 1, 1), STATUS_INVALID);
     fixture_close(&empty);
 }
 
@@ -102,6 +103,51 @@ Test(state, is_the_same_after_it_is_opened_again)
     cr_assert_eq(state_cluster(f->state)->objects, 1);
     cr_assert_eq(fixture_bucket_create(f, f->tenant, "second"), STATUS_OK);
     cr_assert_eq(f->outcome.id, 2);
+}
+
+Test(state, keeps_the_commitments_of_its_epochs_over_a_restart)
+{
+    (void)fixture_close_epoch(f);
+    cr_assert_eq(fixture_seal(f, 2, 0xee), STATUS_OK);
+    for (size_t pass = 0; pass < 2; pass++) {
+        const Trilith__ClusterRecord *cluster = state_cluster(f->state);
+        cr_assert_eq(cluster->commitment.len, 32);
+        cr_assert_eq(cluster->commitment.data[31], 1);
+        cr_assert_eq(cluster->sealed_commitment.len, 32);
+        cr_assert_eq(cluster->sealed_commitment.data[31], 0xee);
+        cr_assert_eq(fixture_bucket_create(f, f->tenant, "photos"), STATUS_EXISTS);
+        state_close(f->state);
+        cr_assert_eq(state_open(f->kv, &f->state), STATUS_OK);
+    }
+    cr_assert_eq(fixture_switch(f, 2, 0xee), STATUS_OK);
+    cr_assert_eq(state_cluster(f->state)->commitment.data[0], 0xee);
+    cr_assert_eq(state_cluster(f->state)->sealed_commitment.len, 0);
+}
+
+Test(state, refuses_a_cluster_row_with_a_commitment_of_another_size)
+{
+    uint8_t row[512];
+    uint8_t commitment[33] = {0};
+    (void)fixture_close_epoch(f);
+    Trilith__ClusterRecord record = *state_cluster(f->state);
+    record.commitment = (ProtobufCBinaryData){.data = commitment, .len = sizeof(commitment)};
+    size_t bytes = protobuf_c_message_pack(&record.base, row);
+    struct table_key key = key_cluster();
+    struct kv_batch *batch = kv_batch_open(f->kv);
+    kv_batch_put(batch, KV_SLICE(key.bytes, key.length), KV_SLICE(row, bytes));
+    cr_assert_eq(kv_write(f->kv, batch), STATUS_OK);
+    kv_batch_close(batch);
+    struct state *state = NULL;
+    cr_assert_eq(state_open(f->kv, &state), STATUS_CORRUPT);
+}
+
+Test(state, tells_which_command_it_applied)
+{
+    cr_assert_eq(fixture_seal(f, 1, 5), STATUS_OK);
+    cr_assert_eq(f->outcome.command->change_case, TRILITH__COMMAND__CHANGE_EPOCH_SEAL);
+    cr_assert_eq(f->outcome.command->epoch_seal->commitment.data[0], 5);
+    cr_assert_eq(fixture_seal(f, 9, 5), STATUS_CONFLICT);
+    cr_assert_eq(f->outcome.command->epoch_seal->epoch, 9, "of a refused one too");
 }
 
 Test(state, stops_when_the_table_fails)
@@ -138,7 +184,7 @@ static void random_step(struct meta_fixture *on)
     on->now_ms += draw(1000);
     on->pg = 1 + draw(12);
     int key_bytes = snprintf(key, sizeof(key), "key-%u", draw(20));
-    switch (draw(8)) {
+    switch (draw(16)) {
     case 0:
     case 1:
     case 2:
@@ -159,6 +205,32 @@ static void random_step(struct meta_fixture *on)
         return;
     case 7:
         (void)fixture_join_disks(on, key, draw(2) == 0 ? "east" : key, (uint8_t)(10 + draw(40)), 1 + draw(2));
+        return;
+    case 8:
+        (void)fixture_seal(on, state_cluster(on->state)->epoch + draw(2), (uint8_t)draw(3));
+        return;
+    case 9:
+        (void)fixture_switch(on, state_cluster(on->state)->sealed_epoch, (uint8_t)draw(3));
+        return;
+    case 10:
+        (void)fixture_erased(on, state_cluster(on->state)->erasing_epoch, draw(8));
+        return;
+    case 11:
+        on->now_ms += FIXTURE_LEASE_MS / 4;
+        (void)fixture_lapse(on);
+        return;
+    case 12:
+        (void)fixture_dek_add(on, on->tenant);
+        return;
+    case 13:
+        (void)fixture_dek_destroy(on, on->tenant, 2 + draw(10));
+        return;
+    case 14:
+        (void)fixture_cmk_set(on, on->tenant, draw(2) == 0 ? "file:other" : FIXTURE_CMK);
+        return;
+    case 15:
+        (void)fixture_credential_create(on, "acme", draw(2) == 0 ? "AKAAAAAAAAAAAAAAAAA1" : "AKAAAAAAAAAAAAAAAAA2",
+                                        fixture_tenant(on, on->tenant)->dek_version);
         return;
     default:
         return;
@@ -225,7 +297,8 @@ Test(state, counts_exactly_and_keeps_accounts_balanced)
         cr_assert_eq(cluster->object_bytes, bytes);
         cr_assert_eq(tenant->object_bytes, bytes);
         cr_assert_eq(tenant->buckets, count_rows(f, key_bucket_name(f->tenant, "")));
-        cr_assert_eq(cluster->erasures_open, count_rows(f, key_prefix(key_erasure_open(0), 1)));
+        cr_assert_eq(tenant->deks[0]->objects, listed.n_objects);
+        cr_assert_eq(tenant->deks[0]->object_bytes, bytes);
         cr_assert_eq(count_rows(f, key_prefix(key_chunk(zero), 1)), bytes / 1000, "every chunk of 1,000 bytes");
 
         /* What disks owe by chunk is what erasures still wait for by disk. */
@@ -233,9 +306,10 @@ Test(state, counts_exactly_and_keeps_accounts_balanced)
         Trilith__ErasureListReply open = TRILITH__ERASURE_LIST_REPLY__INIT;
         cr_assert_eq(erasure_list(fixture_tables(f), 0, 1000, true, &open), STATUS_OK);
         for (size_t i = 0; i < open.n_erasures; i++) {
-            cr_assert_gt(open.erasures[i]->n_open_disks, 0);
             owed += open.erasures[i]->wipes_total - open.erasures[i]->wipes_done;
         }
         cr_assert_eq(owed, count_rows(f, key_prefix(key_wipe(0, zero), 1)));
+        cr_assert_eq(open.n_erasures, cluster->erasures_open);
+        fixture_audit(f);
     }
 }

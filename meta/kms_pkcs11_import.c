@@ -163,7 +163,7 @@ void pkcs11_transport(struct kms_pkcs11 *kms, struct kms_call *call)
 /* How long the key in an import is, for tokens that do not tell of what they have unwrapped (SoftHSM2): from a copy that
  * lives for this moment in the token's session, and whose length is asked for, but not its value. */
 static CK_RV import_measure(struct kms_pkcs11 *kms, struct kms_call *call, CK_OBJECT_HANDLE private_key,
-                            CK_ULONG *key_bytes)
+                            CK_ULONG *key_bytes, bool *copy_stays)
 {
     static const uint8_t id[ID_BYTES];
     CK_ATTRIBUTE length = {.type = CKA_VALUE};
@@ -172,7 +172,7 @@ static CK_RV import_measure(struct kms_pkcs11 *kms, struct kms_call *call, CK_OB
         import_unwrap(kms, private_key, kms->algorithm, id, CMK_MEASURED, call->sealed, call->sealed_bytes, &copy);
     if (value == CKR_OK) {
         value = kms->token.functions->C_GetAttributeValue(kms->token.session, copy, &length, 1);
-        (void)kms->token.functions->C_DestroyObject(kms->token.session, copy);
+        *copy_stays = kms->token.functions->C_DestroyObject(kms->token.session, copy) != CKR_OK;
         *key_bytes = length.ulValueLen;
     }
     return value;
@@ -203,11 +203,15 @@ void pkcs11_import(struct kms_pkcs11 *kms, struct kms_call *call)
     value = import_unwrap(kms, private_key, kms->algorithm, id, CMK_KEPT, call->sealed, call->sealed_bytes, &object);
     if (value == CKR_OK) {
         struct cmk_facts facts;
+        bool copy_stays = false;
         value = cmk_examine(kms, object, &facts);
         if (value == CKR_OK && facts.key_bytes == 0) {
-            value = import_measure(kms, call, private_key, &facts.key_bytes);
+            value = import_measure(kms, call, private_key, &facts.key_bytes, &copy_stays);
         }
         cmk_accept(kms, call, object, id, value, &facts);
+        if (copy_stays) {
+            token_disconnect(&kms->token); /* It is gone with its session: nobody may ask for its value. */
+        }
     } else if (pkcs11_may_be_the_bytes(value) && transport_probe(kms, call)) {
         call->status = STATUS_DENIED;
         (void)snprintf(call->message, sizeof(call->message),

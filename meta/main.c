@@ -476,8 +476,9 @@ static enum status program_prepare(struct program *program, const char *config)
         return status;
     }
     log_set_level((enum log_level)program->options.log_level);
-    status = make_directories(program);
-    return status == STATUS_OK ? open_provider(program) : status;
+    /* The key first: a key file that is not right leaves no directories behind. */
+    status = open_provider(program);
+    return status == STATUS_OK ? make_directories(program) : status;
 }
 
 static int serve(const char *config)

@@ -9,6 +9,7 @@
  *   table-<epoch>   a file; block b of 64 KiB is a box under derive_named_key(root, "block <b>"); layout: table.h
  *   covers          a kv: page u32be | generation u32be -> box of a cover under the page's key. Residue of old
  *                   generations is harmless: the keys that open them stood in tables whose roots are destroyed
+ *                   The row of page 0 holds the vault's uuid
  *   slot            the share
  * Pages from the table's end on have no row: seed = derive_named_key(derive_named_key(root, "nursery"), "page <page>"),
  * 8 hex digits. So a page is opened without writing anything.
@@ -96,7 +97,7 @@ const struct shamir_share *vault_share(const struct vault *vault);
 
 /* Load the table of `epoch` with its root; when it has opened, the tables of other epochs are removed. STATUS_OK;
  * STATUS_DENIED: not this epoch's root (commitment); STATUS_NOT_FOUND: the table is missing; STATUS_CORRUPT: truncated,
- * changed, or another epoch's; STATUS_FULL: no memory; STATUS_INVALID: there is no such epoch; STATUS_IO. */
+ * changed, or another epoch's, or the covers are another vault's; STATUS_FULL: no memory; STATUS_INVALID: there is no such epoch; STATUS_IO. */
 void vault_load(struct vault *vault, const struct vault_epoch *epoch, const struct key *root, vault_done *done,
                 void *user);
 /* Forget the table that is loaded and what was prepared, in memory only; punctures stay. With nothing under way. For a

@@ -3,7 +3,9 @@
  * Row: page u32be | generation u32be -> box of the encoded cover under the page's key, bound to page | generation |
  * vault. A new cover never takes the row of the current one: that stays until the epoch that needs it is destroyed. Its
  * key is fresh, so a row that an abandoned attempt has left under the same generation opens for nobody, and is
- * overwritten. */
+ * overwritten.
+ * The row of page 0, which is no page, says whose covers these are: the vault's uuid. Without it two servers whose
+ * directories were swapped would overwrite each other's covers. */
 #include "meta/vault/vault_private.h"
 
 #include "base/bytes.h"
@@ -20,6 +22,28 @@ static void context_of(const struct vault *vault, uint32_t page, uint32_t genera
     write_u32_be(&writer, generation);
     write_bytes(&writer, vault->uuid, sizeof(vault->uuid));
     CHECK(!writer.failed && writer.left == 0);
+}
+
+void covers_mark(const struct vault *vault, struct kv_batch *batch)
+{
+    uint8_t context[CONTEXT_BYTES];
+    context_of(vault, 0, 0, context);
+    kv_batch_put(batch, KV_SLICE(context, ROW_KEY_BYTES), KV_SLICE(vault->uuid, sizeof(vault->uuid)));
+}
+
+enum status covers_check(struct vault *vault)
+{
+    uint8_t context[CONTEXT_BYTES];
+    uint8_t uuid[VAULT_UUID_BYTES];
+    size_t bytes = 0;
+    context_of(vault, 0, 0, context);
+    enum status status = kv_get(vault->parts.covers, KV_SLICE(context, ROW_KEY_BYTES), uuid, sizeof(uuid), &bytes);
+    bool is_own = status == STATUS_NOT_FOUND ||
+                  (status == STATUS_OK && bytes == sizeof(uuid) && memcmp(uuid, vault->uuid, sizeof(uuid)) == 0);
+    if (is_own) {
+        return STATUS_OK;
+    }
+    return status == STATUS_IO ? STATUS_IO : STATUS_CORRUPT;
 }
 
 enum status cover_read(struct vault *vault, uint32_t page, const struct table_row *row)

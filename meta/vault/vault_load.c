@@ -48,8 +48,15 @@ static void load_start(struct vault *vault)
         work_end(vault, STATUS_INVALID);
         return;
     }
+    enum status status = covers_check(vault);
+    if (status != STATUS_OK) {
+        vault_say(vault, "the directory of the vault's covers %s: put back this server's own as it was when it stopped",
+                  status == STATUS_IO ? "can't be read" : "is another vault's");
+        work_end(vault, status);
+        return;
+    }
     table_name(epoch->epoch, name);
-    enum status status = disk_file_open(vault->parts.disk, name, false, &vault->work.file);
+    status = disk_file_open(vault->parts.disk, name, false, &vault->work.file);
     if (status != STATUS_OK) {
         load_fail(vault, status, status == STATUS_NOT_FOUND ? "is missing" : "can't be opened");
         return;

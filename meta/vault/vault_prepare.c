@@ -144,6 +144,9 @@ static enum status covers_write_some(struct vault *vault)
     struct page_list *list = &vault->next.punctured;
     struct kv_batch *batch = kv_batch_open(vault->parts.covers);
     enum status status = STATUS_OK;
+    if (vault->work.at == 0) {
+        covers_mark(vault, batch);
+    }
     for (unsigned i = 0; i < SLICE_PAGES && vault->work.at < list->count && status == STATUS_OK; i++) {
         status = cover_puncture(vault, &list->pages[vault->work.at], batch);
         vault->work.at++;

@@ -134,6 +134,10 @@ void attempt_forget(struct vault *vault);
 
 /* ---- covers (vault_covers.c) ------------------------------------------------------------------- */
 
+/* Say whose covers these are, in the batch; and are they this vault's, or nobody's yet? STATUS_OK, STATUS_CORRUPT,
+ * STATUS_IO. */
+void covers_mark(const struct vault *vault, struct kv_batch *batch);
+MUST_USE enum status covers_check(struct vault *vault);
 /* Read the cover of a punctured page into secrets->cover. STATUS_OK, STATUS_CORRUPT, STATUS_IO. */
 MUST_USE enum status cover_read(struct vault *vault, uint32_t page, const struct table_row *row);
 /* Puncture one page of the attempt: its new cover into `batch`, its new row into the attempt's table. */

@@ -57,6 +57,7 @@ class Thrasher:
         self.cluster = cluster
         self.chance = chance
         self.processes = ["meta1", *cluster.nodes]
+        self.filled = set()
         self.active = {}  # name of what is hit -> (end, undo)
         self.counts = collections.Counter()
         self.starts = []  # starts under way: a process that is cut off serves only when it is not any more
@@ -121,6 +122,7 @@ class Thrasher:
         name = self.chance.choice(self.cluster.nodes)
         if f"disk of {name}" in self.active:
             return None
+        self.filled.add(name)
         disk = self.cluster.disks[name]
         filler = disk.mount_point / "filler"
         with open(filler, "wb") as file:
@@ -171,6 +173,10 @@ class Thrasher:
             self.undo(name)
         for start in self.starts:
             start.wait(120)
+        # A store that met a full file system makes do with the segments it has until it starts again.
+        for name in sorted(self.filled):
+            if (self.cluster.dir / "run" / f"{name}.pid").exists():
+                self.cluster.kill(name)
         self.cluster.up()
 
 

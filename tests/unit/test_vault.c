@@ -319,7 +319,7 @@ Test(vault, keeps_only_the_covers_that_its_table_opens)
         cr_assert(world_close_epoch(world));
     }
     struct kv_iterator *iterator = kv_iterator_open(world->covers);
-    for (kv_iterator_seek(iterator, KV_SLICE("", 0)); kv_iterator_valid(iterator); kv_iterator_next(iterator)) {
+    for (kv_iterator_seek(iterator, KV_SLICE("\0\0\0\1", 4)); kv_iterator_valid(iterator); kv_iterator_next(iterator)) {
         rows++;
     }
     kv_iterator_close(iterator);

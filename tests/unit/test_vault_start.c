@@ -218,6 +218,35 @@ Test(vault_start, refuses_another_vaults_table_and_slot)
     world_close(other);
 }
 
+/* Used all the same, they would lose the pages of this vault, and those of the other one when it writes. */
+Test(vault_start, refuses_another_vaults_covers)
+{
+    struct world *other = world_open(99, 6);
+    struct kv *own = world->covers;
+    world_stop(other);
+    memset(other->uuid, 0x77, sizeof(other->uuid));
+    sim_disk_close(other->disk); /* A new one: the slot is the old vault's. */
+    other->disk = sim_disk_open(other->loop, 99);
+    memset(&other->current, 0, sizeof(other->current));
+    cr_assert_eq(world_open_slot(other, true), STATUS_OK);
+    world_open_vault(other);
+    cr_assert_eq(world_settle(other), STATUS_OK);
+    cr_assert(world_close_epoch(other));
+    world_puncture(other, 1, 7);
+    cr_assert(world_close_epoch(other));
+
+    world_puncture(world, 1, 9);
+    cr_assert(world_close_epoch(world));
+    world_stop(world);
+    world->covers = other->covers;
+    start_is_refused(STATUS_CORRUPT, "another vault's");
+    world_stop(world);
+    world->covers = own;
+    cr_assert_eq(world_start(world), STATUS_OK);
+    world_check(world);
+    world_close(other);
+}
+
 Test(vault_start, refuses_a_root_that_is_not_the_epochs)
 {
     struct outcome outcome = {0};

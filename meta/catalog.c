@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MODIFIED_BYTES_MAX 11 /* Object.modified_ms, packed: what applying a commit may add to it */
+/* Object.modified_ms and reseal_*, packed: what is added to the object of a commit, then or later. */
+#define ADDED_BYTES_MAX (11 + 6 + 6 + 11 + 11)
 
 static bool is_letter_or_digit(char c)
 {
@@ -114,33 +115,19 @@ enum status catalog_bucket_delete(struct change *change, const Trilith__BucketDe
     return leaves_drop(change, tenant->id, bucket->id);
 }
 
-enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeaves *command)
-{
-    if (command->count < 1 || command->count > PAGE_LEAVES) {
-        return STATUS_INVALID;
-    }
-    Trilith__BucketRecord *bucket = NULL;
-    enum status status = bucket_get(change->tables, command->bucket_id, &bucket);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    if (bucket->tenant_id != command->tenant_id) {
-        return STATUS_NOT_FOUND;
-    }
-    status = leaves_lease(change, bucket->tenant_id, bucket->id, &bucket->open_page, command);
-    if (status == STATUS_OK) {
-        tables_put(change->tables, key_bucket(bucket->id), bucket);
-    }
-    return status;
-}
-
 /* ---- versions ---------------------------------------------------------------------------------- */
 
 /* What the row of `object` takes at most, whenever it is committed. */
 static size_t object_row_bytes_max(const Trilith__Object *object)
 {
     return OBJECT_ROW_FIXED_BYTES + OBJECT_ETAG_BYTES_MAX + protobuf_c_message_get_packed_size(&object->base) +
-           MODIFIED_BYTES_MAX;
+           ADDED_BYTES_MAX;
+}
+
+static bool has_reseal_leaf(const Trilith__Object *object)
+{
+    return object->reseal_page != 0 || object->reseal_slot != 0 || object->reseal_node != 0 ||
+           object->reseal_until_ms != 0;
 }
 
 bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command)
@@ -149,7 +136,7 @@ bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command)
     if (object == NULL || command->key.len < 1 || command->key.len > OBJECT_KEY_BYTES_MAX ||
         object->version_id.len != 16 || object->n_chunks > OBJECT_CHUNKS_MAX ||
         strlen(object->etag) > OBJECT_ETAG_BYTES_MAX || object->sealed_meta.len > OBJECT_META_SEALED_MAX ||
-        !suite_is_valid(object->suite) || object->base.n_unknown_fields != 0) {
+        !suite_is_valid(object->suite) || has_reseal_leaf(object) || object->base.n_unknown_fields != 0) {
         return false;
     }
     uint64_t bytes = 0;
@@ -214,7 +201,7 @@ static enum status object_put(struct tables *tables, uint64_t bucket_id, Protobu
 {
     size_t capacity = object_row_bytes_max(object);
     uint8_t *row = scratch_take(&tables->scratch, capacity);
-    CHECK(capacity <= TABLE_VALUE_BYTES_MAX + MODIFIED_BYTES_MAX); /* catalog_commit_is_valid() has seen to it. */
+    CHECK(capacity <= TABLE_VALUE_BYTES_MAX + ADDED_BYTES_MAX); /* catalog_commit_is_valid() has seen to it. */
     if (row == NULL) {
         return tables_fail(tables, STATUS_TOO_LARGE);
     }
@@ -316,6 +303,73 @@ static enum status count_versions(struct change *change, Trilith__BucketRecord *
     return STATUS_OK;
 }
 
+/* The leaves that go with a version: its own, and one that was leased to seal it anew and may have been used for that,
+ * whoever did so and however far they came. Returns how many. */
+static size_t version_leaves(const Trilith__Object *object, struct leaf_at leaves[2])
+{
+    leaves[0] = (struct leaf_at){.page = object->page, .slot = object->slot};
+    leaves[1] = (struct leaf_at){.page = object->reseal_page, .slot = object->reseal_slot, .idle = true};
+    return object->reseal_page != 0 ? 2 : 1;
+}
+
+/* ---- leases ------------------------------------------------------------------------------------ */
+
+bool catalog_reseal_lease_is_valid(ProtobufCBinaryData key, ProtobufCBinaryData version_id, uint32_t count)
+{
+    bool none = key.len == 0 && version_id.len == 0;
+    return none || (key.len >= 1 && key.len <= OBJECT_KEY_BYTES_MAX && version_id.len == 16 && count == 1);
+}
+
+/* Lease a leaf to seal a version anew, and note it in the version's row, in place of the one noted there. */
+static enum status lease_for_reseal(struct change *change, Trilith__BucketRecord *bucket,
+                                    const Trilith__LeaseLeaves *command)
+{
+    struct object_row row;
+    Trilith__Object *object = NULL;
+    struct leaf_at leaves[2];
+    enum status status = object_get(change->tables, bucket->id, command->reseal_key, &row, &object);
+    if (status != STATUS_OK) {
+        return status == STATUS_NOT_FOUND ? STATUS_CONFLICT : status;
+    }
+    bool held = object->reseal_node != command->node_id && change->time_ms < object->reseal_until_ms;
+    if (held || memcmp(row.version_id, command->reseal_version.data, 16) != 0) {
+        return STATUS_CONFLICT;
+    }
+    const struct leaf_at *instead_of = version_leaves(object, leaves) == 2 ? &leaves[1] : NULL;
+    status = leaves_lease(change, bucket->tenant_id, bucket->id, &bucket->open_page, command, instead_of);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    object->reseal_page = change->outcome.leased.page;
+    object->reseal_slot = change->outcome.leased.first_slot;
+    object->reseal_node = command->node_id;
+    object->reseal_until_ms = change->time_ms + RESEAL_HOLD_MS + object->size * 1000 / RESEAL_HOLD_BYTES_PER_S;
+    return object_put(change->tables, bucket->id, command->reseal_key, object, row.replaced_erasure_id);
+}
+
+enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeaves *command)
+{
+    if (command->count < 1 || command->count > PAGE_LEAVES ||
+        !catalog_reseal_lease_is_valid(command->reseal_key, command->reseal_version, command->count)) {
+        return STATUS_INVALID;
+    }
+    Trilith__BucketRecord *bucket = NULL;
+    enum status status = bucket_get(change->tables, command->bucket_id, &bucket);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (bucket->tenant_id != command->tenant_id) {
+        return STATUS_NOT_FOUND;
+    }
+    status = command->reseal_key.len > 0
+                 ? lease_for_reseal(change, bucket, command)
+                 : leaves_lease(change, bucket->tenant_id, bucket->id, &bucket->open_page, command, NULL);
+    if (status == STATUS_OK) {
+        tables_put(change->tables, key_bucket(bucket->id), bucket);
+    }
+    return status;
+}
+
 /* ---- commit ------------------------------------------------------------------------------------ */
 
 /* A commit under way: what stood there before, and whose it is. */
@@ -364,7 +418,8 @@ static enum status reseal_check(const struct commit *commit)
     const Trilith__Object *object = commit->command->object;
     const Trilith__Object *replaced = commit->replaced;
     if (replaced == NULL || memcmp(commit->row.version_id, object->version_id.data, 16) != 0 ||
-        commit->row.dek_version != commit->command->reseal_from) {
+        commit->row.dek_version != commit->command->reseal_from || replaced->reseal_page != object->page ||
+        replaced->reseal_slot != object->slot) {
         return STATUS_CONFLICT;
     }
     bool same = object->size == replaced->size && strcmp(object->etag, replaced->etag) == 0;
@@ -404,15 +459,17 @@ static enum status commit_exchange(const struct commit *commit)
 {
     const Trilith__Object *object = commit->command->object;
     const Trilith__Object *replaced = commit->replaced;
+    bool reseal = commit->command->reseal_from != 0;
     const struct leaf_at used = {.page = object->page, .slot = object->slot};
-    struct leaf_at gone = {0};
-    if (replaced != NULL) {
-        gone = (struct leaf_at){.page = replaced->page, .slot = replaced->slot};
+    struct leaf_at gone[2];
+    size_t gone_count = replaced != NULL ? version_leaves(replaced, gone) : 0;
+    if (reseal) {
+        gone_count = 1; /* The other one is `used`. */
     }
-    enum status status = leaves_exchange(commit->change, commit->bucket->tenant_id, commit->bucket->id, &used, 1, &gone,
-                                         replaced != NULL ? 1 : 0);
+    enum status status =
+        leaves_exchange(commit->change, commit->bucket->tenant_id, commit->bucket->id, &used, 1, gone, gone_count);
     if (status == STATUS_OK && replaced != NULL) {
-        const char *reason = commit->command->reseal_from != 0 ? "reseal" : "overwrite";
+        const char *reason = reseal ? "reseal" : "overwrite";
         status = erasure_of_version(commit->change, commit->bucket->tenant_id, reason, replaced);
     }
     return status;
@@ -474,8 +531,8 @@ enum status catalog_object_delete(struct change *change, const Trilith__ObjectDe
     if (status != STATUS_OK) {
         return tables_missing(tables, status);
     }
-    const struct leaf_at leaf = {.page = object->page, .slot = object->slot};
-    status = leaves_exchange(change, bucket->tenant_id, bucket->id, NULL, 0, &leaf, 1);
+    struct leaf_at leaves[2];
+    status = leaves_exchange(change, bucket->tenant_id, bucket->id, NULL, 0, leaves, version_leaves(object, leaves));
     if (status == STATUS_OK) {
         status = erasure_of_version(change, bucket->tenant_id, "delete", object);
     }

@@ -24,6 +24,10 @@
 #define OBJECT_META_SEALED_MAX KIB(16)
 #define LIST_ROWS_MAX          1000u
 
+/* Whoever got a leaf to seal a version anew is left alone for so long: for the largest object at the lowest rate too. */
+#define RESEAL_HOLD_MS          10000u
+#define RESEAL_HOLD_BYTES_PER_S MIB(1)
+
 /* As S3 has it: 3..63 of a-z, 0-9, '.' and '-'; a letter or digit first and last. */
 bool bucket_name_is_valid(const char *name);
 
@@ -34,12 +38,20 @@ bool bucket_name_is_valid(const char *name);
 MUST_USE enum status catalog_bucket_create(struct change *change, const Trilith__BucketCreateRequest *command);
 /* STATUS_OK, STATUS_NOT_FOUND, STATUS_NOT_EMPTY. */
 MUST_USE enum status catalog_bucket_delete(struct change *change, const Trilith__BucketDeleteRequest *command);
-/* outcome.leased. STATUS_OK, STATUS_NOT_FOUND (bucket), STATUS_INVALID. */
+/* outcome.leased. With reseal_key the leaf is to seal that version anew. The row keeps a note of it, so that it is
+ * punctured with the version, whatever becomes of the attempt: an unused one from before is punctured now. So one attempt
+ * at a time has a chance, and another node is refused for RESEAL_HOLD_MS and the time that the object's size takes.
+ * STATUS_OK, STATUS_NOT_FOUND (bucket), STATUS_INVALID (malformed, also catalog_reseal_lease_is_valid()), STATUS_BUSY
+ * (leaves.h), STATUS_CONFLICT (that version is not the latest of its key, or another node is at it). */
 MUST_USE enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeaves *command);
 
+/* Is this a key of 1..1024 bytes, a version id, and one leaf? Or neither of the first two? */
+bool catalog_reseal_lease_is_valid(ProtobufCBinaryData key, ProtobufCBinaryData version_id, uint32_t count);
+
 /* What can be said of a commit without tables: key 1..1024 bytes, ids of 16 bytes, chunks of 1..4 MiB, at most 1280,
- * and they add up to the size; no fields that are not known here, as the object is stored as it came; a row of the table
- * has room for it. A commit that is not valid must not get into the journal: it could not be applied. */
+ * and they add up to the size; nothing that only the metadata service sets, and no fields that are not known here, as
+ * the object is stored as it came; a row of the table has room for it. A commit that is not valid must not get into the
+ * journal: it could not be applied. */
 bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command);
 
 /* Make `command->object` the version of its key. Committing a version again, while it is the latest, gives the same
@@ -52,7 +64,8 @@ bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command);
  * With reseal_from the version stays what it is (version id, size, etag, times) and only its chunks, leaf and DEK change;
  * the old chunks and leaf are an erasure. Again, when the version is under that leaf already: STATUS_OK, nothing changes
  * and outcome.erasure_id is 0. STATUS_CONFLICT then also: the key has another version by now, or none, or it is not under
- * that DEK; STATUS_INVALID: not to the current DEK, or another size or etag. */
+ * that DEK, or the leaf is not the last one leased to seal it anew; STATUS_INVALID: not to the current DEK, or another
+ * size or etag. */
 MUST_USE enum status catalog_object_commit(struct change *change, const Trilith__ObjectCommitRequest *command);
 /* Outcome as the reply: STATUS_OK with erasure_id 0 when there was no such object. STATUS_CONFLICT: no such bucket. */
 MUST_USE enum status catalog_object_delete(struct change *change, const Trilith__ObjectDeleteRequest *command);

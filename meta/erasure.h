@@ -8,6 +8,8 @@
  * It is closed when, besides, the vault's epoch in which it began has been destroyed (epochs.h): then neither the copies
  * nor their keys are left. Keys are settled for all erasures below an id at once. An erasure of chunks that were given up,
  * or are orphans, is closed in the same way but says nothing of keys: the leaf behind them goes its own way.
+ * The keys of a version are those of all its sealings: also of one that was under way, or left half-made by a node that
+ * crashed, when the version went. Its leaf is punctured in the same command (catalog.h), its chunks are orphans.
  *
  * A condemned chunk is remembered: a commit that names it is refused from then on. That is what makes the orphan
  * rule safe without trusting clocks: the check and the commit are ordered by the journal, and one of them loses.

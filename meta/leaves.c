@@ -64,85 +64,6 @@ static bool leaf_is_live(const Trilith__PageRecord *record, uint32_t slot)
     return bit_is_set(record->used.data, slot) && !bit_is_set(record->punctured.data, slot);
 }
 
-/* ---- lease ------------------------------------------------------------------------------------- */
-
-static enum status page_open(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *page,
-                             Trilith__PageRecord **result)
-{
-    Trilith__ClusterRecord *cluster = change->cluster;
-    if (cluster->sealed_epoch != 0 && cluster->next_page >= cluster->sealed_pages_end) {
-        return STATUS_BUSY;
-    }
-    Trilith__PageRecord *record = scratch_take(&change->tables->scratch, sizeof(*record));
-    uint8_t *bitmaps = scratch_take(&change->tables->scratch, (size_t)2 * BITMAP_BYTES);
-    if (record == NULL || bitmaps == NULL) {
-        return tables_fail(change->tables, STATUS_TOO_LARGE);
-    }
-    trilith__page_record__init(record);
-    record->tenant_id = tenant_id;
-    record->bucket_id = bucket_id;
-    record->used = (ProtobufCBinaryData){.data = bitmaps, .len = BITMAP_BYTES};
-    record->punctured = (ProtobufCBinaryData){.data = bitmaps + BITMAP_BYTES, .len = BITMAP_BYTES};
-    *page = cluster->next_page++;
-    *result = record;
-    tables_put_bytes(change->tables, key_bucket_page(tenant_id, bucket_id, *page), "", 0);
-    return STATUS_OK;
-}
-
-/* The open page when it has fresh leaves, else a new one. */
-static enum status page_with_fresh_leaves(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *page,
-                                          Trilith__PageRecord **record)
-{
-    if (*page != 0) {
-        enum status status = page_get(change->tables, *page, record);
-        if (status != STATUS_OK) {
-            return tables_missing(change->tables, status);
-        }
-        if ((*record)->next_slot < PAGE_LEAVES) {
-            return STATUS_OK;
-        }
-    }
-    return page_open(change, tenant_id, bucket_id, page, record);
-}
-
-enum status leaves_lease(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *open_page,
-                         const Trilith__LeaseLeaves *command)
-{
-    CHECK(command->count >= 1);
-    CHECK(command->count <= PAGE_LEAVES);
-    Trilith__PageRecord *record = NULL;
-    enum status status = page_with_fresh_leaves(change, tenant_id, bucket_id, open_page, &record);
-    if (status != STATUS_OK) {
-        return status;
-    }
-
-    CHECK(record != NULL);
-    uint32_t fresh = PAGE_LEAVES - record->next_slot;
-    Trilith__LeafLeaseRecord lease = TRILITH__LEAF_LEASE_RECORD__INIT;
-    lease.first_slot = record->next_slot;
-    lease.count = command->count < fresh ? command->count : fresh;
-    lease.node_id = command->node_id;
-    lease.expires_ms = command->expires_ms;
-
-    Trilith__LeafLeaseRecord **leases =
-        scratch_take(&change->tables->scratch, (record->n_leases + 1) * sizeof(Trilith__LeafLeaseRecord *));
-    if (leases == NULL) {
-        return tables_fail(change->tables, STATUS_TOO_LARGE);
-    }
-    for (size_t i = 0; i < record->n_leases; i++) {
-        leases[i] = record->leases[i];
-    }
-    leases[record->n_leases++] = &lease;
-    record->leases = leases;
-    record->next_slot += lease.count;
-    page_put(change, *open_page, record);
-    tables_put_number(change->tables, key_lease(lease.expires_ms, *open_page, lease.first_slot), lease.count);
-
-    change->outcome.leased =
-        (struct leaf_range){.page = *open_page, .first_slot = lease.first_slot, .count = lease.count};
-    return STATUS_OK;
-}
-
 /* ---- edits ------------------------------------------------------------------------------------- */
 
 enum leaf_action {
@@ -242,34 +163,54 @@ static enum status page_note_punctures(struct page_edit *edit)
     return STATUS_OK;
 }
 
-/* Carry out `count` edits of one page. */
-static enum status page_apply(struct change *change, const struct leaf_owner *owner, const struct leaf_edit *edits,
-                              size_t count)
+/* Carry out `count` edits of the page. */
+static enum status page_edit_all(struct page_edit *edit, const struct leaf_owner *owner, const struct leaf_edit *edits,
+                                 size_t count)
 {
-    uint32_t page = edits[0].range.page;
-    struct page_edit edit = {.change = change, .puncture.page = page};
-    enum status status = page_get(change->tables, page, &edit.record);
-    if (status != STATUS_OK) {
-        /* Only leaves that somebody asks for may be on a page that does not exist. */
-        bool asked_for = status == STATUS_NOT_FOUND && edits[0].action == LEAF_USE;
-        return asked_for ? STATUS_CONFLICT : tables_missing(change->tables, status);
-    }
     for (size_t i = 0; i < count; i++) {
         struct leaf_range range = edits[i].range;
         if (range.first_slot >= PAGE_LEAVES || range.count > PAGE_LEAVES - range.first_slot) {
-            return edits[i].action == LEAF_USE ? STATUS_CONFLICT : tables_fail(change->tables, STATUS_CORRUPT);
+            return edits[i].action == LEAF_USE ? STATUS_CONFLICT : tables_fail(edit->change->tables, STATUS_CORRUPT);
         }
         for (uint32_t slot = range.first_slot; slot - range.first_slot < range.count; slot++) {
-            status = leaf_act(&edit, owner, edits[i].action, slot);
+            enum status status = leaf_act(edit, owner, edits[i].action, slot);
             if (status != STATUS_OK) {
                 return status;
             }
         }
     }
-    if (edit.changed) {
-        page_put(change, page, edit.record);
+    return STATUS_OK;
+}
+
+static enum status page_finish(struct page_edit *edit)
+{
+    if (edit->changed) {
+        page_put(edit->change, edit->puncture.page, edit->record);
     }
-    return edit.punctured ? page_note_punctures(&edit) : STATUS_OK;
+    return edit->punctured ? page_note_punctures(edit) : STATUS_OK;
+}
+
+/* Read a page, carry out `count` edits of it, and write it. */
+static enum status page_apply(struct change *change, const struct leaf_owner *owner, const struct leaf_edit *edits,
+                              size_t count)
+{
+    struct page_edit edit = {.change = change, .puncture.page = edits[0].range.page};
+    enum status status = page_get(change->tables, edit.puncture.page, &edit.record);
+    if (status != STATUS_OK) {
+        /* Only leaves that somebody asks for may be on a page that does not exist. */
+        bool asked_for = status == STATUS_NOT_FOUND && edits[0].action == LEAF_USE;
+        return asked_for ? STATUS_CONFLICT : tables_missing(change->tables, status);
+    }
+    status = page_edit_all(&edit, owner, edits, count);
+    return status == STATUS_OK ? page_finish(&edit) : status;
+}
+
+static void edits_add(struct leaf_edit *edits, enum leaf_action action, const struct leaf_at *leaves, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        edits[i] = (struct leaf_edit){.action = leaves[i].idle ? LEAF_DISCARD : action,
+                                      .range = {.page = leaves[i].page, .first_slot = leaves[i].slot, .count = 1}};
+    }
 }
 
 /* By page; what goes, goes first. */
@@ -312,15 +253,109 @@ static enum status edits_apply(struct change *change, const struct leaf_owner *o
     return status;
 }
 
-/* ---- use and puncture -------------------------------------------------------------------------- */
+/* ---- lease ------------------------------------------------------------------------------------- */
 
-static void edits_add(struct leaf_edit *edits, enum leaf_action action, const struct leaf_at *leaves, size_t count)
+static enum status page_open(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *page,
+                             Trilith__PageRecord **result)
 {
-    for (size_t i = 0; i < count; i++) {
-        edits[i] = (struct leaf_edit){.action = action,
-                                      .range = {.page = leaves[i].page, .first_slot = leaves[i].slot, .count = 1}};
+    Trilith__ClusterRecord *cluster = change->cluster;
+    if (cluster->sealed_epoch != 0 && cluster->next_page >= cluster->sealed_pages_end) {
+        return STATUS_BUSY;
     }
+    Trilith__PageRecord *record = scratch_take(&change->tables->scratch, sizeof(*record));
+    uint8_t *bitmaps = scratch_take(&change->tables->scratch, (size_t)2 * BITMAP_BYTES);
+    if (record == NULL || bitmaps == NULL) {
+        return tables_fail(change->tables, STATUS_TOO_LARGE);
+    }
+    trilith__page_record__init(record);
+    record->tenant_id = tenant_id;
+    record->bucket_id = bucket_id;
+    record->used = (ProtobufCBinaryData){.data = bitmaps, .len = BITMAP_BYTES};
+    record->punctured = (ProtobufCBinaryData){.data = bitmaps + BITMAP_BYTES, .len = BITMAP_BYTES};
+    *page = cluster->next_page++;
+    *result = record;
+    tables_put_bytes(change->tables, key_bucket_page(tenant_id, bucket_id, *page), "", 0);
+    return STATUS_OK;
 }
+
+/* The open page when it has fresh leaves, else a new one. */
+static enum status page_with_fresh_leaves(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *page,
+                                          Trilith__PageRecord **record)
+{
+    if (*page != 0) {
+        enum status status = page_get(change->tables, *page, record);
+        if (status != STATUS_OK) {
+            return tables_missing(change->tables, status);
+        }
+        if ((*record)->next_slot < PAGE_LEAVES) {
+            return STATUS_OK;
+        }
+    }
+    return page_open(change, tenant_id, bucket_id, page, record);
+}
+
+/* Add a lease of its next leaves to a page, for as many of those wanted as it has. */
+static enum status page_lease(struct tables *tables, Trilith__PageRecord *record, const Trilith__LeaseLeaves *command,
+                              Trilith__LeafLeaseRecord **result)
+{
+    uint32_t fresh = PAGE_LEAVES - record->next_slot;
+    Trilith__LeafLeaseRecord *lease = scratch_take(&tables->scratch, sizeof(*lease));
+    Trilith__LeafLeaseRecord **leases =
+        scratch_take(&tables->scratch, (record->n_leases + 1) * sizeof(Trilith__LeafLeaseRecord *));
+    if (lease == NULL || leases == NULL) {
+        return tables_fail(tables, STATUS_TOO_LARGE);
+    }
+    trilith__leaf_lease_record__init(lease);
+    lease->first_slot = record->next_slot;
+    lease->count = command->count < fresh ? command->count : fresh;
+    lease->node_id = command->node_id;
+    lease->expires_ms = command->expires_ms;
+    for (size_t i = 0; i < record->n_leases; i++) {
+        leases[i] = record->leases[i];
+    }
+    leases[record->n_leases++] = lease;
+    record->leases = leases;
+    record->next_slot += lease->count;
+    *result = lease;
+    return STATUS_OK;
+}
+
+enum status leaves_lease(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *open_page,
+                         const Trilith__LeaseLeaves *command, const struct leaf_at *instead_of)
+{
+    CHECK(command->count >= 1);
+    CHECK(command->count <= PAGE_LEAVES);
+    struct page_edit edit = {.change = change};
+    Trilith__LeafLeaseRecord *lease = NULL;
+    enum status status = page_with_fresh_leaves(change, tenant_id, bucket_id, open_page, &edit.record);
+    if (status == STATUS_OK) {
+        status = page_lease(change->tables, edit.record, command, &lease);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    edit.changed = true;
+    edit.puncture.page = *open_page;
+    tables_put_number(change->tables, key_lease(lease->expires_ms, *open_page, lease->first_slot), lease->count);
+    change->outcome.leased =
+        (struct leaf_range){.page = *open_page, .first_slot = lease->first_slot, .count = lease->count};
+    if (instead_of == NULL) {
+        return page_finish(&edit);
+    }
+
+    const struct leaf_owner owner = {.tenant_id = tenant_id, .bucket_id = bucket_id};
+    struct leaf_edit discard;
+    CHECK(instead_of->idle);
+    edits_add(&discard, LEAF_DISCARD, instead_of, 1);
+    if (!punctures_begin(change, 1)) {
+        return tables_fail(change->tables, STATUS_TOO_LARGE);
+    }
+    bool same_page = instead_of->page == *open_page; /* Then it is edited before it is written, once. */
+    status = same_page ? page_edit_all(&edit, &owner, &discard, 1) : page_apply(change, &owner, &discard, 1);
+    return status == STATUS_OK ? page_finish(&edit) : status;
+}
+
+/* ---- use and puncture -------------------------------------------------------------------------- */
 
 enum status leaves_exchange(struct change *change, uint64_t tenant_id, uint64_t bucket_id, const struct leaf_at *used,
                             size_t used_count, const struct leaf_at *gone, size_t gone_count)

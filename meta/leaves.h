@@ -5,7 +5,8 @@
  * Only numbers stand here. What a leaf's secret is, the vault knows (vault/vault.h). The rules:
  * - a page of 256 leaves belongs to one bucket of one tenant for ever;
  * - the keys (DEK) of a tenant have pages of their own: bucket 0;
- * - a leaf is given out once, in one lease; when the lease has expired unused, the leaf is punctured;
+ * - a leaf is given out once, in one lease; when the lease has expired unused, the leaf is punctured, and one that was leased
+ *   to seal a version anew goes before that, with the version;
  * - a leaf is used by at most one version or DEK: puncturing it can't take another's key away;
  * - a punctured leaf never comes back.
  * Every puncture is also noted under the number of the seal that will take it out of the vault (epochs.h): what a vault
@@ -20,20 +21,22 @@
 #define LEASES_LAPSED_MAX 256u   /* by one command */
 #define PAGES_DROPPED_MAX 65536u /* by one command */
 
-/* Lease up to `count` (1..256) fresh leaves of the open page (0: none yet) of `bucket_id` of `tenant_id`, opening a page
- * when that one is used up. Writes the page, and `*open_page` (the caller writes the row that it stands in). Sets
- * outcome.leased. STATUS_OK; STATUS_BUSY: a close is under way and the pages that its table reaches are used up. */
-MUST_USE enum status leaves_lease(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *open_page,
-                                  const Trilith__LeaseLeaves *command);
-
 /* A leaf by its number. */
 struct leaf_at {
     uint32_t page;
     uint32_t slot;
+    bool idle; /* among leaves to puncture: it was leased, nobody uses it, and it may be punctured already */
 };
 
-/* Use `used` (count leaves, of pages of `tenant_id` and `bucket_id`) and puncture `gone` (live leaves, of any page): the
- * two may lie on the same pages. outcome.punctured says what is gone.
+/* Lease up to `count` (1..256) fresh leaves of the open page (0: none yet) of `bucket_id` of `tenant_id`, opening a page
+ * when that one is used up; and puncture `instead_of`, an idle leaf of any page (NULL: none). Writes the pages, and
+ * `*open_page` (the caller writes the row that it stands in). Sets outcome.leased, and outcome.punctured.
+ * STATUS_OK; STATUS_BUSY: a close is under way and the pages that its table reaches are used up. */
+MUST_USE enum status leaves_lease(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t *open_page,
+                                  const Trilith__LeaseLeaves *command, const struct leaf_at *instead_of);
+
+/* Use `used` (count leaves, of pages of `tenant_id` and `bucket_id`) and puncture `gone` (live leaves, or idle ones, of any
+ * page): the two may lie on the same pages. outcome.punctured says what is gone.
  * STATUS_CONFLICT: one of `used` is not leased now, another bucket's, used before, or punctured. */
 MUST_USE enum status leaves_exchange(struct change *change, uint64_t tenant_id, uint64_t bucket_id,
                                      const struct leaf_at *used, size_t used_count, const struct leaf_at *gone,

@@ -85,9 +85,9 @@ void serve_leaf_lease(struct meta_service *service, struct rpc_request *request)
     const Trilith__LeafLeaseRequest *message = MESSAGE_OF(request, Trilith__LeafLeaseRequest);
     struct tables *tables = service_tables(service);
     Trilith__MapNode *node = NULL;
-    enum status status = message->count < 1 || message->count > PAGE_LEAVES || message->bucket_id == 0
-                             ? STATUS_INVALID
-                             : registry_node(tables, message->node_id, &node);
+    bool valid = message->count >= 1 && message->count <= PAGE_LEAVES && message->bucket_id != 0 &&
+                 catalog_reseal_lease_is_valid(message->reseal_key, message->reseal_version, message->count);
+    enum status status = valid ? registry_node(tables, message->node_id, &node) : STATUS_INVALID;
     if (status == STATUS_OK) {
         status = tenant_may_use(tables, message->tenant_id);
     }
@@ -102,6 +102,8 @@ void serve_leaf_lease(struct meta_service *service, struct rpc_request *request)
     lease.bucket_id = message->bucket_id;
     lease.count = message->count;
     lease.expires_ms = service_now_ms(service) + service->options.leaf_lease_ms;
+    lease.reseal_key = message->reseal_key;
+    lease.reseal_version = message->reseal_version;
     command.change_case = TRILITH__COMMAND__CHANGE_LEASE_LEAVES;
     command.lease_leaves = &lease;
     service_submit(service, request, &command);

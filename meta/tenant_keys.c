@@ -49,7 +49,7 @@ enum status tenant_lease_leaves(struct change *change, const Trilith__LeaseLeave
     if (status != STATUS_OK) {
         return status;
     }
-    status = leaves_lease(change, tenant->id, 0, &tenant->key_page, command);
+    status = leaves_lease(change, tenant->id, 0, &tenant->key_page, command, NULL);
     if (status == STATUS_OK) {
         tables_put(change->tables, key_tenant(tenant->id), tenant);
     }

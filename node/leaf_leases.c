@@ -1,4 +1,4 @@
-/* leaf_leases.c - the stock of leaves of each bucket, and the puts that wait for one. */
+/* leaf_leases.c - the stock of leaves of each bucket, the puts that wait for one, and the calls for leaves to reseal. */
 #include "node/leaf_leases.h"
 
 #include "base/buggify.h"
@@ -21,6 +21,14 @@ struct leaf_stock {
     struct rpc_call call;
 };
 
+/* A call for one leaf, to seal a version anew. */
+struct leaf_call {
+    struct leaf_leases *leases;
+    bool used;
+    struct leaf_wait *wait; /* NULL: cancelled */
+    struct rpc_call call;
+};
+
 struct leaf_leases {
     struct loop *loop;
     struct rpc_client *meta;
@@ -31,6 +39,7 @@ struct leaf_leases {
     struct loop_task refuse;
     bool refuse_queued;
     struct leaf_stock stocks[LEAF_BUCKETS_MAX];
+    struct leaf_call calls[LEAF_RESEALS_MAX];
 };
 
 static void stock_deliver(struct loop_task *task);
@@ -51,6 +60,9 @@ struct leaf_leases *leaf_leases_open(struct loop *loop, struct rpc_client *meta,
         leases->stocks[i].leases = leases;
         leases->stocks[i].deliver.run = stock_deliver;
         list_init(&leases->stocks[i].waits);
+    }
+    for (uint32_t i = 0; i < LEAF_RESEALS_MAX; i++) {
+        leases->calls[i].leases = leases;
     }
     return leases;
 }
@@ -91,6 +103,9 @@ bool leaf_leases_is_idle(const struct leaf_leases *leases)
     bool idle = !leases->refuse_queued;
     for (uint32_t i = 0; i < LEAF_BUCKETS_MAX; i++) {
         idle = idle && !leases->stocks[i].fetching && !leases->stocks[i].deliver_queued;
+    }
+    for (uint32_t i = 0; i < LEAF_RESEALS_MAX; i++) {
+        idle = idle && !leases->calls[i].used;
     }
     return idle;
 }
@@ -198,6 +213,79 @@ static void stock_refill(struct leaf_stock *stock)
     rpc_call_start(stock->leases->meta, &stock->call, &request.base);
 }
 
+/* ---- leaves to seal versions anew --------------------------------------------------------------- */
+
+/* The leaf of a reply goes to who waits for it. */
+static enum status call_take_leaf(struct leaf_call *call, const Trilith__LeafLeaseReply *reply, struct leaf *leaf)
+{
+    if (!reply_is_right(reply) || reply->n_leaves != 1) {
+        return STATUS_CORRUPT;
+    }
+    uint64_t lease_ns = reply->lease_ms * NS_PER_MS;
+    *leaf = (struct leaf){.page = reply->page,
+                          .slot = reply->first_slot,
+                          .key = key_take(call->leases->pool),
+                          .until_ns = loop_now_ns(call->leases->loop) + lease_ns - lease_ns / 8};
+    if (leaf->key == NULL) {
+        return STATUS_BUSY;
+    }
+    memcpy(leaf->key->bytes, reply->leaves[0].data, KEY_BYTES);
+    return STATUS_OK;
+}
+
+static void call_done(struct rpc_call *rpc)
+{
+    struct leaf_call *call = CONTAINER_OF(rpc, struct leaf_call, call);
+    const Trilith__LeafLeaseReply *reply = (const Trilith__LeafLeaseReply *)rpc->reply;
+    struct leaf_wait *wait = call->wait;
+    struct leaf leaf = {0};
+    enum status status = rpc->status;
+    if (status == STATUS_OK && wait != NULL) {
+        status = call_take_leaf(call, reply, &leaf);
+    }
+    reply_wipe(reply);
+    call->used = false;
+    call->wait = NULL;
+    if (wait != NULL) {
+        wait->call = NULL;
+        wait->done(wait, status, status == STATUS_OK ? &leaf : NULL);
+    }
+}
+
+static void call_start(struct leaf_call *call, struct leaf_wait *wait)
+{
+    const struct leaf_reseal *reseal = wait->reseal;
+    struct leaf_leases *leases = call->leases;
+    Trilith__LeafLeaseRequest request = TRILITH__LEAF_LEASE_REQUEST__INIT;
+    request.node_id = leases->node_id;
+    request.tenant_id = wait->tenant_id;
+    request.bucket_id = wait->bucket_id;
+    request.count = 1;
+    request.reseal_key = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)reseal->key, .len = reseal->key_bytes};
+    request.reseal_version = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)reseal->version->bytes,
+                                                   .len = sizeof(reseal->version->bytes)};
+    call->used = true;
+    call->wait = wait;
+    wait->call = call;
+    memset(&call->call, 0, sizeof(call->call));
+    call->call.type = TRILITH__MESSAGE_TYPE__LEAF_LEASE;
+    call->call.deadline_ns = loop_now_ns(leases->loop) + leases->call_ns;
+    call->call.may_repeat = true; /* A second lease takes the place of the first. */
+    call->call.done = call_done;
+    rpc_call_start(leases->meta, &call->call, &request.base);
+}
+
+/* NULL: as many calls as there may be are under way, or none is to be made any more. */
+static struct leaf_call *call_find(struct leaf_leases *leases)
+{
+    for (uint32_t i = 0; leases->meta != NULL && i < LEAF_RESEALS_MAX; i++) {
+        if (!leases->calls[i].used) {
+            return &leases->calls[i];
+        }
+    }
+    return NULL;
+}
+
 /* ---- take --------------------------------------------------------------------------------------- */
 
 /* Serve who waits, in order, as long as there are leaves. */
@@ -259,15 +347,35 @@ static struct leaf_stock *stock_find(struct leaf_leases *leases, uint64_t tenant
     return victim;
 }
 
+static void refuse_later(struct leaf_leases *leases, struct leaf_wait *wait)
+{
+    list_append(&leases->refused, &wait->link);
+    if (!leases->refuse_queued) {
+        leases->refuse_queued = true;
+        loop_defer(leases->loop, &leases->refuse);
+    }
+}
+
+static void take_for_reseal(struct leaf_leases *leases, struct leaf_wait *wait)
+{
+    struct leaf_call *call = call_find(leases);
+    if (call == NULL) {
+        refuse_later(leases, wait);
+    } else {
+        call_start(call, wait);
+    }
+    wait->reseal = NULL;
+}
+
 void leaf_leases_take(struct leaf_leases *leases, struct leaf_wait *wait)
 {
+    if (wait->reseal != NULL) {
+        take_for_reseal(leases, wait);
+        return;
+    }
     struct leaf_stock *stock = stock_find(leases, wait->tenant_id, wait->bucket_id);
     if (stock == NULL) {
-        list_append(&leases->refused, &wait->link);
-        if (!leases->refuse_queued) {
-            leases->refuse_queued = true;
-            loop_defer(leases->loop, &leases->refuse);
-        }
+        refuse_later(leases, wait);
         return;
     }
     stock->used_ns = loop_now_ns(leases->loop);
@@ -281,6 +389,10 @@ void leaf_leases_take(struct leaf_leases *leases, struct leaf_wait *wait)
 void leaf_leases_cancel(struct leaf_wait *wait)
 {
     list_remove(&wait->link);
+    if (wait->call != NULL) {
+        wait->call->wait = NULL; /* Its leaf is wiped when it comes; the version's row has a note of it. */
+        wait->call = NULL;
+    }
 }
 
 void leaf_leases_sweep(struct leaf_leases *leases)

@@ -75,8 +75,8 @@ struct object_put_request {
      * nothing was or will be visible: STATUS_EXISTS (if_none_match), STATUS_NOT_FOUND (the bucket has gone), STATUS_FULL,
      * STATUS_UNAVAILABLE (fewer healthy domains than the bucket wants, or no metadata service), STATUS_TIMEOUT (the
      * commit's outcome is unknown: whole or absent), STATUS_DENIED (no key), STATUS_KEY_REVOKED, STATUS_KEY_AWAY,
-     * STATUS_UNSUPPORTED (this build does not have the suite), STATUS_CONFLICT (reseal_from: it is no longer that version,
-     * or not under that DEK, or there is no newer DEK), STATUS_CANCELLED (aborted). */
+     * STATUS_UNSUPPORTED (this build does not have the suite), STATUS_CONFLICT (reseal_from: another node is at it, it is
+     * no longer that version, or not under that DEK, or there is no newer DEK), STATUS_CANCELLED (aborted). */
     void (*done)(void *user, enum status status, const struct object_put_result *result);
 };
 

@@ -224,7 +224,8 @@ static void leaf_ready(struct leaf_wait *wait, enum status status, const struct 
 {
     struct object_put *put = CONTAINER_OF(wait, struct object_put, leaf_wait);
     if (status != STATUS_OK) {
-        object_put_fail(put, object_put_status(status));
+        bool has_changed = put->request.reseal_from != 0 && status == STATUS_CONFLICT;
+        object_put_fail(put, has_changed ? STATUS_CONFLICT : object_put_status(status));
         return;
     }
     put->page = leaf->page;
@@ -278,6 +279,8 @@ struct object_put *object_put_start(struct gateway *gateway, const struct object
     put->leaf_wait.tenant_id = request->tenant_id;
     put->leaf_wait.bucket_id = request->bucket_id;
     put->leaf_wait.done = leaf_ready;
+    struct leaf_reseal reseal = {.key = put->key, .key_bytes = put->key_bytes, .version = &put->version};
+    put->leaf_wait.reseal = request->reseal_from != 0 ? &reseal : NULL;
     leaf_leases_take(gateway->leaves, &put->leaf_wait);
     return put;
 }

@@ -9,6 +9,9 @@
  * chunks and key and nothing else. Items are hints: what has changed meanwhile is passed over, and a commit that comes
  * too late is refused and its chunks are condemned.
  *
+ * A crash in the middle leaves chunks that the orphan rule finds. What stands in them can be read no longer than the version
+ * itself: their leaf was leased for that version and is punctured with it (leaf_leases.h), or when somebody begins again.
+ *
  * Bounds     One object at a time, a buffer of one unit, at most `bytes_per_s`. While clients keep the gateway busy no
  *            object is begun.
  * Secrets    Plaintext stands in the gateway's slabs, which are wiped, and in a buffer in guarded memory, which is wiped as

@@ -41,7 +41,7 @@ static const struct checker table[] = {
     {"E7", "a chunk that is condemned or erased is never committed, and no copy of it is made where it was wiped",
      AT_APPLIED | AT_WRITE, check_nothing_gone_comes_back},
     {"E8", "no plaintext and no key stands on a disk or in a table", AT_SECOND | AT_SETTLED, check_no_secrets},
-    {"E1-key", "the leaf of an object that was replaced, deleted or sealed anew can't be had any more",
+    {"E1-key", "no leaf that ever sealed an object can be had any more when it was replaced, deleted or sealed anew",
      AT_APPLYING | AT_APPLIED | AT_UP, check_gone_keys},
     {"E8-key", "the keys of tenants, objects and pages stand nowhere in the clear", AT_SETTLED, check_keys_at_rest},
     {"K1", "a chunk is sealed once: all that is ever written under its id has the same seals", AT_WRITE,

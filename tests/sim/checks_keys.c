@@ -64,7 +64,7 @@ static void check_leaf_is_gone(const struct check *check, uint32_t page, uint32_
     }
     check_counts(check);
     if (status != STATUS_GONE) {
-        sim_violated("E1-key", "%s: leaf %u of page %u, which is punctured: %s", when, slot, page, status_name(status));
+        sim_violated("E1-key", "%s: leaf %u of page %u, which must be gone: %s", when, slot, page, status_name(status));
     }
 }
 
@@ -102,7 +102,38 @@ static void check_leaf_before(const struct check *check)
     }
 }
 
-/* E1: as soon as a command has replaced or deleted an object, or sealed it anew, the vault refuses the leaf that the object had.
+/* Of all leaves that this version was sealed under, or that anybody ever had to do so, none can be said any more; but for
+ * those in force, while it is current. */
+static void check_leaves_of_version(const struct check *check, const struct model_version *version)
+{
+    bool is_current = version->until_ns == MODEL_NEVER;
+    for (size_t i = 0; i < version->leaf_count; i++) {
+        const struct model_leaf *leaf = &version->leaves[i];
+        bool is_own = leaf->page == version->page && leaf->slot == version->slot;
+        bool is_next = leaf->page == version->reseal.page && leaf->slot == version->reseal.slot;
+        if (!is_current || (!is_own && !is_next)) {
+            check_leaf_is_gone(check, leaf->page, leaf->slot,
+                               is_current ? "the version is under another one" : "its version has gone");
+        }
+    }
+}
+
+static void check_all_leaves(const struct check *check)
+{
+    const struct model_change *change = check->change;
+    if (change->ended != NULL) {
+        check_leaves_of_version(check, change->ended);
+    }
+    if (change->leased != NULL) {
+        check_leaves_of_version(check, change->leased);
+    }
+    if (change->resealed_key != NULL) {
+        check_leaves_of_version(check, change->resealed_key->current);
+    }
+}
+
+/* E1: as soon as a command has replaced or deleted an object, or sealed it anew, the vault refuses the leaf that the
+ * object had; and every other one that its content was ever sealed under, also by a node that began to seal it anew and was killed.
  * And after every start of the metadata service it refuses whatever was punctured: whoever still has a record, or
  * ciphertext, can't open it. */
 void check_gone_keys(const struct check *check)
@@ -122,6 +153,9 @@ void check_gone_keys(const struct check *check)
         }
         if (check->change != NULL && checkers->has_leaf_before) {
             check_leaf_before(check);
+        }
+        if (check->change != NULL) {
+            check_all_leaves(check);
         }
         return;
     default:

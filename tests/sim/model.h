@@ -54,6 +54,12 @@ struct model_key {
 
 /* ---- the catalog and the chunks: what the metadata service has decided ---------------------------- */
 
+/* A leaf that a version is, was, or may have been sealed under. */
+struct model_leaf {
+    uint32_t page;
+    uint32_t slot;
+};
+
 struct model_version {
     struct version_id id;
     uint64_t size;
@@ -64,6 +70,10 @@ struct model_version {
     uint32_t
         page; /* its leaf, and the version of the DEK that it is sealed under: of the last sealing, as the chunks */
     uint32_t slot;
+    struct model_leaf reseal;  /* leased last to seal it anew, and not committed; page 0: none */
+    struct model_leaf *leaves; /* all: its own, those of before, and those leased to seal it anew */
+    size_t leaf_count;
+    size_t leaf_capacity;
     uint32_t dek_version;
     uint32_t chunk_count;
     uint32_t *chunks; /* numbers */
@@ -295,6 +305,8 @@ struct model_change {
     uint32_t resealed_from;         /* the DEK that it was sealed under before */
     uint32_t resealed_page;         /* and the leaf */
     uint32_t resealed_slot;
+    const struct model_version *ended;  /* was replaced or deleted; NULL: none */
+    const struct model_version *leased; /* a leaf was leased to seal it anew; NULL: none */
 };
 
 /* The cluster's own record; the caller frees it. NULL: there is none. */

@@ -104,9 +104,10 @@ static void chunk_goes(struct model *model, uint32_t number, enum model_fate fat
     note_owed(model, number, now_ns);
 }
 
-static void version_goes(struct model *model, struct model_key *key, uint64_t now_ns)
+static void version_goes(struct model *model, struct model_key *key, uint64_t now_ns, struct model_change *change)
 {
     struct model_version *version = key->current;
+    change->ended = version;
     model_version_ends(key, now_ns);
     for (uint32_t i = 0; version != NULL && i < version->chunk_count; i++) {
         chunk_goes(model, version->chunks[i], MODEL_ERASED, now_ns);
@@ -160,6 +161,7 @@ struct row_says {
     uint8_t version[16];
     uint32_t page;
     uint32_t slot;
+    struct model_leaf reseal;
 };
 
 static bool row_version(const struct model *model, uint64_t bucket_id, ProtobufCBinaryData name, struct row_says *says)
@@ -176,8 +178,16 @@ static bool row_version(const struct model *model, uint64_t bucket_id, ProtobufC
     memcpy(says->version, decoded.version_id, 16);
     says->page = object->page;
     says->slot = object->slot;
+    says->reseal = (struct model_leaf){.page = object->reseal_page, .slot = object->reseal_slot};
     trilith__object__free_unpacked(object, NULL);
     return true;
+}
+
+static void version_has_leaf(struct model_version *version, struct model_leaf leaf)
+{
+    version->leaves =
+        model_grow(version->leaves, &version->leaf_capacity, version->leaf_count, sizeof(version->leaves[0]));
+    version->leaves[version->leaf_count++] = leaf;
 }
 
 /* How a version is sealed: its chunks, its leaf and its DEK. */
@@ -186,6 +196,8 @@ static void version_is_sealed(struct model *model, struct model_version *version
 {
     version->page = object->page;
     version->slot = object->slot;
+    version->reseal = (struct model_leaf){0};
+    version_has_leaf(version, (struct model_leaf){.page = object->page, .slot = object->slot});
     version->dek_version = object->dek_version;
     version->chunk_count = (uint32_t)object->n_chunks;
     version->chunks = calloc(object->n_chunks + 1, sizeof(version->chunks[0]));
@@ -256,19 +268,40 @@ static void object_committed(struct model *model, uint64_t index, const Trilith_
         change->revived_version |= memcmp(key->versions[i]->id.bytes, says.version, 16) == 0;
     }
     struct model_version *version = version_make(model, command->object, index, now_ns, change);
-    version_goes(model, key, now_ns);
+    version_goes(model, key, now_ns, change);
     model_version_begins(key, version, now_ns);
     change->committed_key = key;
     change->committed = version;
 }
 
-static void object_deleted(struct model *model, const Trilith__ObjectDeleteRequest *command, uint64_t now_ns)
+/* A leaf to seal the version anew: whoever got it may write under it from now on, and may be killed in the middle. */
+static void leaf_leased(struct model *model, const Trilith__LeaseLeaves *command, struct model_change *change)
+{
+    struct model_key *key = command->reseal_key.len > 0 ? key_of(model, command->bucket_id, command->reseal_key) : NULL;
+    struct row_says says;
+    if (key == NULL || key->current == NULL || command->reseal_version.len != 16 ||
+        !row_version(model, command->bucket_id, command->reseal_key, &says) || says.reseal.page == 0 ||
+        memcmp(says.version, command->reseal_version.data, 16) != 0 ||
+        memcmp(says.version, key->current->id.bytes, 16) != 0) {
+        return; /* Refused. */
+    }
+    struct model_version *version = key->current;
+    if (version->reseal.page == says.reseal.page && version->reseal.slot == says.reseal.slot) {
+        return; /* Refused: it is the one of before. */
+    }
+    version->reseal = says.reseal;
+    version_has_leaf(version, says.reseal);
+    change->leased = version;
+}
+
+static void object_deleted(struct model *model, const Trilith__ObjectDeleteRequest *command, uint64_t now_ns,
+                           struct model_change *change)
 {
     uint64_t bucket_id = bucket_id_of(model, command->tenant_id, command->bucket);
     struct model_key *key = key_of(model, bucket_id, command->key);
     struct row_says says;
     if (key != NULL && !row_version(model, bucket_id, command->key, &says)) {
-        version_goes(model, key, now_ns);
+        version_goes(model, key, now_ns, change);
     }
 }
 
@@ -359,7 +392,10 @@ void model_apply(struct model *model, uint64_t index, const Trilith__Command *co
         object_committed(model, index, command->object_commit, now_ns, change);
         return;
     case TRILITH__COMMAND__CHANGE_OBJECT_DELETE:
-        object_deleted(model, command->object_delete, now_ns);
+        object_deleted(model, command->object_delete, now_ns, change);
+        return;
+    case TRILITH__COMMAND__CHANGE_LEASE_LEAVES:
+        leaf_leased(model, command->lease_leaves, change);
         return;
     case TRILITH__COMMAND__CHANGE_CONDEMN_CHUNKS:
         chunks_condemned(model, command->condemn_chunks, now_ns);

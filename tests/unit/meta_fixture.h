@@ -102,6 +102,30 @@ static inline enum status fixture_lease(struct meta_fixture *f, uint64_t tenant,
     return fixture_apply(f, &command);
 }
 
+/* Node `node` leases a leaf to seal this version of a key of the fixture's bucket anew. */
+static inline enum status fixture_lease_for_reseal_by(struct meta_fixture *f, uint64_t node, ProtobufCBinaryData key,
+                                                      ProtobufCBinaryData version)
+{
+    Trilith__LeaseLeaves lease = TRILITH__LEASE_LEAVES__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    lease.node_id = node;
+    lease.tenant_id = f->tenant;
+    lease.bucket_id = f->bucket;
+    lease.count = 1;
+    lease.expires_ms = f->now_ms + FIXTURE_LEASE_MS;
+    lease.reseal_key = key;
+    lease.reseal_version = version;
+    command.change_case = TRILITH__COMMAND__CHANGE_LEASE_LEAVES;
+    command.lease_leaves = &lease;
+    return fixture_apply(f, &command);
+}
+
+static inline enum status fixture_lease_for_reseal(struct meta_fixture *f, ProtobufCBinaryData key,
+                                                   ProtobufCBinaryData version)
+{
+    return fixture_lease_for_reseal_by(f, 1, key, version);
+}
+
 /* A tenant without keys. */
 static inline enum status fixture_tenant_begin(struct meta_fixture *f, const char *name)
 {

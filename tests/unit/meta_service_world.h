@@ -451,10 +451,17 @@ static inline void create_tenant_and_bucket(void)
     cr_assert_eq(REPLY(BucketReply)->bucket->id, 1);
 }
 
-/* A leaf lease; the leaf goes to `leaf`. */
-static inline enum status lease_leaf(uint32_t *page, uint32_t *slot, uint8_t leaf[32])
+/* A leaf lease, to seal version `number` of `key` anew (NULL: for what is to come); the leaf goes to `leaf`. */
+static inline enum status lease_leaf_for(const char *key, uint8_t number, uint32_t *page, uint32_t *slot,
+                                         uint8_t leaf[32])
 {
     Trilith__LeafLeaseRequest request = TRILITH__LEAF_LEASE_REQUEST__INIT;
+    uint8_t version[16];
+    memset(version, number, sizeof(version));
+    if (key != NULL) {
+        request.reseal_key = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)key, .len = strlen(key)};
+        request.reseal_version = (ProtobufCBinaryData){.data = version, .len = sizeof(version)};
+    }
     request.node_id = 1;
     request.tenant_id = 1;
     request.bucket_id = 1;
@@ -467,6 +474,11 @@ static inline enum status lease_leaf(uint32_t *page, uint32_t *slot, uint8_t lea
         memcpy(leaf, REPLY(LeafLeaseReply)->leaves[0].data, 32);
     }
     return status;
+}
+
+static inline enum status lease_leaf(uint32_t *page, uint32_t *slot, uint8_t leaf[32])
+{
+    return lease_leaf_for(NULL, 0, page, slot, leaf);
 }
 
 /* Write version `number` of `key`, with one chunk `chunk`, under a DEK; `reseal_from`: the same version, sealed
@@ -482,7 +494,7 @@ static inline enum status commit_object(const char *key, uint8_t number, uint8_t
     Trilith__ChunkRef *chunks[1] = {&chunk};
     Trilith__Object object = TRILITH__OBJECT__INIT;
     Trilith__ObjectCommitRequest request = TRILITH__OBJECT_COMMIT_REQUEST__INIT;
-    enum status status = lease_leaf(&object.page, &object.slot, leaf);
+    enum status status = lease_leaf_for(reseal_from != 0 ? key : NULL, number, &object.page, &object.slot, leaf);
     if (status != STATUS_OK) {
         return status;
     }

@@ -197,6 +197,7 @@ static enum status reseal_accept(const struct stored_object *stored, const Trili
         cr_assert_eq(after->size, before->size);
         cr_assert_eq(after->suite, before->suite);
         cr_assert_neq(after->slot, before->slot, "a leaf is used once");
+        cr_assert_eq(after->slot, stored->reseal_slot, "and noted before");
         for (size_t i = 0; i < before->n_chunks; i++) {
             condemn(before->chunks[i]);
         }
@@ -230,6 +231,7 @@ static void meta_commit(struct rpc_request *request)
     object->packed = malloc(object->packed_bytes);
     trilith__object__pack(message->object, object->packed);
     object->slot = message->object->slot;
+    object->reseal_slot = 0;
     if (meta.commits_to_lose > 0) {
         meta.commits_to_lose--;
         hold(request);
@@ -261,12 +263,35 @@ static void meta_get(struct rpc_request *request)
     trilith__object__free_unpacked(reply.object, NULL);
 }
 
+/* May this version be sealed anew? Then its leaf is noted. */
+static enum status reseal_lease(const Trilith__LeafLeaseRequest *message)
+{
+    meta.reseal_leases++;
+    meta.object_count = meta.drop_before_reseal ? 0 : meta.object_count;
+    cr_assert_eq(message->count, 1);
+    cr_assert_eq(message->reseal_version.len, 16);
+    struct stored_object *stored = object_find(message->reseal_key.data, message->reseal_key.len);
+    if (stored == NULL) {
+        return STATUS_CONFLICT;
+    }
+    Trilith__Object *object = trilith__object__unpack(NULL, stored->packed_bytes, stored->packed);
+    bool same = memcmp(object->version_id.data, message->reseal_version.data, 16) == 0;
+    trilith__object__free_unpacked(object, NULL);
+    stored->reseal_slot = same ? meta.next_slot : stored->reseal_slot;
+    return same ? STATUS_OK : STATUS_CONFLICT;
+}
+
 static void meta_leaves(struct rpc_request *request)
 {
     const Trilith__LeafLeaseRequest *message = (const Trilith__LeafLeaseRequest *)request->message;
     meta.leaf_calls++;
     if (meta.leaf_status != STATUS_OK || meta.refusal != STATUS_OK) {
         rpc_reply(request, meta.leaf_status != STATUS_OK ? meta.leaf_status : meta.refusal, NULL);
+        return;
+    }
+    enum status status = message->reseal_key.len > 0 ? reseal_lease(message) : STATUS_OK;
+    if (status != STATUS_OK) {
+        rpc_reply(request, status, NULL);
         return;
     }
     uint8_t leaves[256][KEY_BYTES];

@@ -59,6 +59,7 @@ struct stored_object {
     uint8_t *packed;
     size_t packed_bytes;
     uint32_t slot;
+    uint32_t reseal_slot; /* leased to seal it anew; 0: none */
 };
 
 struct fake_meta {
@@ -85,9 +86,11 @@ struct fake_meta {
     unsigned leaf_calls;
     unsigned key_calls;
     unsigned credential_calls;
+    bool drop_before_reseal;  /* every object is gone when a leaf to seal it anew is asked for */
     uint64_t object_size_lie; /* added to the size of every record */
     unsigned reseal_pulls;
     bool stale_items;           /* hand out hints of versions that are gone */
+    unsigned reseal_leases;     /* asked for */
     unsigned reseals;           /* committed */
     unsigned reseals_overtaken; /* refuse that many with CONFLICT, as if a client had been faster */
 };

@@ -100,13 +100,58 @@ Test(catalog_key, counts_what_is_sealed_under_it)
 
 TestSuite(catalog_reseal, .init = setup, .fini = teardown);
 
-/* `anew`: the version that `commit` holds, under a fresh leaf, other chunks and the current DEK. */
+/* How many leaves the last command punctured. */
+static uint32_t punctured(void)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < f->outcome.punctured_count; i++) {
+        count += fixture_bits(f->outcome.punctured[i].leaves);
+    }
+    return count;
+}
+
+/* Whether the last command punctured this leaf. */
+static bool was_punctured(struct leaf_at leaf)
+{
+    for (size_t i = 0; i < f->outcome.punctured_count; i++) {
+        const struct page_puncture *puncture = &f->outcome.punctured[i];
+        if (puncture->page == leaf.page && (puncture->leaves[leaf.slot / 8] >> (leaf.slot % 8) & 1) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct leaf_at leaf_of(const struct fixture_commit *of)
+{
+    return (struct leaf_at){.page = of->object.page, .slot = of->object.slot};
+}
+
+/* A leaf leased to seal the version anew that `commit` holds. */
+static struct leaf_at reseal_leaf(void)
+{
+    cr_assert_eq(fixture_lease_for_reseal(f, commit.request.key, commit.object.version_id), STATUS_OK);
+    cr_assert_eq(f->outcome.leased.count, 1);
+    return (struct leaf_at){.page = f->outcome.leased.page, .slot = f->outcome.leased.first_slot};
+}
+
+/* `anew`: the version that `commit` holds, under a leaf leased for that, other chunks and the current DEK. */
 static void reseal_prepare(struct fixture_commit *anew)
 {
     fixture_commit_prepare(f, anew, commit.request.key.data, commit.request.key.len, commit.object.n_chunks);
     memcpy(anew->version, commit.version, 16);
     anew->object.dek_version = 2;
     anew->request.reseal_from = 1;
+    const struct leaf_at leaf = reseal_leaf();
+    anew->object.page = leaf.page;
+    anew->object.slot = leaf.slot;
+}
+
+/* What is leased next lies on another page. */
+static void use_up_page(void)
+{
+    cr_assert_eq(fixture_lease(f, f->tenant, f->bucket, 256), STATUS_OK);
+    cr_assert_eq(f->outcome.leased.first_slot + f->outcome.leased.count, PAGE_LEAVES);
 }
 
 static void commit_and_rotate(size_t chunks)
@@ -189,8 +234,249 @@ Test(catalog_reseal, happens_once_for_two_who_try)
     commit_and_rotate(1);
     reseal_prepare(&first);
     reseal_prepare(&second);
-    cr_assert_eq(fixture_commit_apply(f, &first), STATUS_OK);
-    cr_assert_eq(fixture_commit_apply(f, &second), STATUS_CONFLICT, "it is not under that DEK any more");
+    cr_assert_eq(fixture_commit_apply(f, &first), STATUS_CONFLICT, "the second one's leaf took the place of its own");
+    cr_assert_eq(fixture_commit_apply(f, &second), STATUS_OK);
+    cr_assert_eq(fixture_commit_apply(f, &first), STATUS_CONFLICT, "it is not under that DEK any more");
+    fixture_audit(f);
+}
+
+/* ---- the leaf of a sealing that nobody finishes ------------------------------------------------- */
+
+Test(catalog_reseal, leaf_goes_with_the_version_when_it_is_deleted)
+{
+    for (unsigned other_page = 0; other_page < 2; other_page++) {
+        fixture_commit_prepare(f, &commit, "a", 1, 1);
+        cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK);
+        if (other_page == 1) {
+            use_up_page();
+        }
+        const struct leaf_at leaf = reseal_leaf();
+        cr_assert_eq(punctured(), 0);
+        cr_assert_eq(leaf.page != commit.object.page, other_page == 1);
+        cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
+        cr_assert_eq(punctured(), 2);
+        cr_assert(was_punctured(leaf), "nobody has said whether anything was sealed under it");
+        cr_assert(was_punctured(leaf_of(&commit)));
+        fixture_audit(f);
+    }
+}
+
+Test(catalog_reseal, leaf_goes_with_the_version_when_it_is_overwritten)
+{
+    static struct fixture_commit newer;
+    for (unsigned other_page = 0; other_page < 2; other_page++) {
+        fixture_commit_prepare(f, &commit, "a", 1, 1);
+        cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK);
+        if (other_page == 1) {
+            use_up_page();
+        }
+        const struct leaf_at leaf = reseal_leaf();
+        fixture_commit_prepare(f, &newer, "a", 1, 1);
+        cr_assert_eq(fixture_commit_apply(f, &newer), STATUS_OK);
+        cr_assert_eq(punctured(), 2);
+        cr_assert(was_punctured(leaf));
+        cr_assert(was_punctured(leaf_of(&commit)));
+        fixture_audit(f);
+        Trilith__Object *object = NULL;
+        cr_assert_eq(look_up("a", &object), STATUS_OK);
+        cr_assert_eq(object->reseal_page, 0, "the new version has none");
+        cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
+        cr_assert_eq(punctured(), 1);
+    }
+}
+
+Test(catalog_reseal, leaf_can_not_be_the_one_of_the_version_that_takes_its_place)
+{
+    static struct fixture_commit newer;
+    commit_and_rotate(1);
+    fixture_commit_prepare(f, &newer, "a", 1, 1);
+    const struct leaf_at leaf = reseal_leaf();
+    newer.object.page = leaf.page;
+    newer.object.slot = leaf.slot;
+    cr_assert_eq(fixture_commit_apply(f, &newer), STATUS_CONFLICT, "it may have sealed what is replaced");
+    fixture_audit(f);
+}
+
+Test(catalog_reseal, leaf_gives_way_to_the_next_one)
+{
+    commit_and_rotate(1);
+    struct leaf_at leaf = reseal_leaf();
+    for (unsigned round = 0; round < 4; round++) {
+        if (round == 2) {
+            use_up_page();
+        }
+        const struct leaf_at next = reseal_leaf();
+        cr_assert_eq(next.page != leaf.page, round == 2);
+        cr_assert_eq(punctured(), 1);
+        cr_assert(was_punctured(leaf));
+        fixture_audit(f);
+        leaf = next;
+    }
+    cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
+    cr_assert_eq(punctured(), 2, "those of before are gone already");
+    fixture_audit(f);
+}
+
+Test(catalog_reseal, leaf_does_not_give_way_to_another_node_for_as_long_as_it_may_need)
+{
+    static struct fixture_commit anew;
+    fixture_commit_prepare(f, &commit, "a", 1, 2);
+    for (size_t i = 0; i < 2; i++) {
+        commit.chunks[i].chunk_bytes = MIB(4);
+    }
+    commit.object.size = MIB(8);
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK);
+    cr_assert_eq(fixture_dek_add(f, f->tenant), STATUS_OK);
+    const ProtobufCBinaryData key = commit.request.key;
+    const ProtobufCBinaryData version = commit.object.version_id;
+    (void)reseal_leaf();
+    uint64_t leased_ms = f->now_ms;
+    f->now_ms += RESEAL_HOLD_MS + 8 * 1000 - 1;
+    cr_assert_eq(fixture_lease_for_reseal_by(f, 2, key, version), STATUS_CONFLICT, "for its size at 1 MiB/s");
+    cr_assert_eq(punctured(), 0);
+    f->now_ms = leased_ms + RESEAL_HOLD_MS + 8 * 1000;
+    cr_assert_eq(fixture_lease_for_reseal_by(f, 2, key, version), STATUS_OK);
+    cr_assert_eq(punctured(), 1);
+    cr_assert_eq(fixture_lease_for_reseal_by(f, 1, key, version), STATUS_CONFLICT, "now it is the other one's turn");
+    cr_assert_eq(fixture_lease_for_reseal_by(f, 2, key, version), STATUS_OK, "it has begun again");
+
+    const struct leaf_range leased = f->outcome.leased;
+    fixture_commit_prepare(f, &anew, "a", 1, 2);
+    for (size_t i = 0; i < 2; i++) {
+        anew.chunks[i].chunk_bytes = MIB(4);
+    }
+    memcpy(anew.version, commit.version, 16);
+    anew.object.size = MIB(8);
+    anew.object.page = leased.page;
+    anew.object.slot = leased.first_slot;
+    anew.object.dek_version = 2;
+    anew.request.reseal_from = 1;
+    cr_assert_eq(fixture_commit_apply(f, &anew), STATUS_OK);
+    Trilith__Object *object = NULL;
+    cr_assert_eq(look_up("a", &object), STATUS_OK);
+    cr_assert_eq(object->reseal_until_ms, 0);
+    cr_assert_eq(object->reseal_node, 0);
+    cr_assert_eq(fixture_lease_for_reseal_by(f, 1, key, version), STATUS_OK, "it is as good as new");
+    fixture_audit(f);
+}
+
+Test(catalog_reseal, leaf_may_have_gone_before_its_version)
+{
+    commit_and_rotate(1);
+    const struct leaf_at lapsed = reseal_leaf();
+    f->now_ms += FIXTURE_LEASE_MS;
+    cr_assert_eq(fixture_lapse(f), STATUS_OK);
+    cr_assert(was_punctured(lapsed));
+    const struct leaf_at given_up = reseal_leaf();
+    cr_assert_eq(punctured(), 0, "it was gone");
+    cr_assert_eq(fixture_abort(f, NULL, 0, given_up), STATUS_OK);
+    cr_assert(was_punctured(given_up));
+    cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
+    cr_assert_eq(punctured(), 1);
+    cr_assert(was_punctured(leaf_of(&commit)));
+    fixture_audit(f);
+}
+
+Test(catalog_reseal, leaf_becomes_the_versions_own)
+{
+    static struct fixture_commit anew;
+    commit_and_rotate(1);
+    reseal_prepare(&anew);
+    cr_assert_eq(fixture_commit_apply(f, &anew), STATUS_OK);
+    cr_assert_eq(punctured(), 1);
+    cr_assert(was_punctured(leaf_of(&commit)));
+    Trilith__Object *object = NULL;
+    cr_assert_eq(look_up("a", &object), STATUS_OK);
+    cr_assert_eq(object->reseal_page, 0);
+    cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
+    cr_assert_eq(punctured(), 1);
+    cr_assert(was_punctured(leaf_of(&anew)));
+    fixture_audit(f);
+}
+
+Test(catalog_reseal, takes_no_other_leaf)
+{
+    static struct fixture_commit anew;
+    commit_and_rotate(1);
+    reseal_prepare(&anew);
+    const struct leaf_at leaf = leaf_of(&anew);
+    cr_assert_eq(fixture_lease(f, f->tenant, f->bucket, 1), STATUS_OK);
+    anew.object.page = f->outcome.leased.page;
+    anew.object.slot = f->outcome.leased.first_slot;
+    cr_assert_eq(fixture_commit_apply(f, &anew), STATUS_CONFLICT, "leased for anything");
+    anew.object.page = leaf.page;
+    anew.object.slot = leaf.slot;
+    cr_assert_eq(fixture_commit_apply(f, &anew), STATUS_OK);
+    fixture_audit(f);
+}
+
+Test(catalog_reseal, leaf_is_for_the_latest_version_only)
+{
+    commit_and_rotate(1);
+    const struct fixture_commit old = commit;
+    uint8_t version[16];
+    memcpy(version, old.version, 16);
+    const ProtobufCBinaryData key = commit.request.key;
+    const ProtobufCBinaryData id = {.data = version, .len = 16};
+    ProtobufCBinaryData none = {0};
+    ProtobufCBinaryData bent = id;
+    bent.len = 15;
+    cr_assert_eq(fixture_lease_for_reseal(f, key, none), STATUS_INVALID);
+    cr_assert_eq(fixture_lease_for_reseal(f, none, id), STATUS_INVALID);
+    cr_assert_eq(fixture_lease_for_reseal(f, key, bent), STATUS_INVALID);
+    bent = key;
+    bent.len = OBJECT_KEY_BYTES_MAX + 1;
+    cr_assert_eq(fixture_lease_for_reseal(f, bent, id), STATUS_INVALID);
+    cr_assert_not(catalog_reseal_lease_is_valid(key, id, 2), "one leaf for one version");
+    uint64_t next_page = state_cluster(f->state)->next_page;
+    cr_assert_eq(fixture_put(f, "a", 1, 1), STATUS_OK);
+    cr_assert_eq(fixture_lease_for_reseal(f, key, id), STATUS_CONFLICT, "replaced");
+    cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
+    cr_assert_eq(fixture_lease_for_reseal(f, key, id), STATUS_CONFLICT, "deleted");
+    cr_assert_eq(state_cluster(f->state)->next_page, next_page);
+    fixture_audit(f);
+}
+
+Test(catalog_reseal, leaf_is_not_for_a_commit_to_say)
+{
+    fixture_commit_prepare(f, &commit, "a", 1, 1);
+    commit.object.reseal_page = 1;
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID);
+    commit.object.reseal_page = 0;
+    commit.object.reseal_slot = 1;
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID);
+    commit.object.reseal_slot = 0;
+    commit.object.reseal_node = 1;
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID);
+    commit.object.reseal_node = 0;
+    commit.object.reseal_until_ms = 1;
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_INVALID);
+    commit.object.reseal_until_ms = 0;
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK);
+}
+
+Test(catalog_reseal, lease_leaves_the_version_as_it_is)
+{
+    cr_assert_eq(fixture_put(f, "a", 1, 1), STATUS_OK);
+    commit_and_rotate(2);
+    uint64_t modified_ms = f->now_ms;
+    uint64_t overwrite_id = 1;
+    f->now_ms += 5000;
+    const struct leaf_at leaf = reseal_leaf();
+    Trilith__Object *object = NULL;
+    cr_assert_eq(look_up("a", &object), STATUS_OK);
+    cr_assert_eq(object->reseal_page, leaf.page);
+    cr_assert_eq(object->reseal_slot, leaf.slot);
+    cr_assert_eq(object->page, commit.object.page);
+    cr_assert_eq(object->slot, commit.object.slot);
+    cr_assert_eq(object->dek_version, 1);
+    cr_assert_eq(object->modified_ms, modified_ms);
+    cr_assert_eq(object->n_chunks, 2);
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK, "the first commit, told again after all");
+    cr_assert_eq(f->outcome.erasure_id, overwrite_id);
+    cr_assert_eq(f->outcome.modified_ms, modified_ms);
+    cr_assert_eq(punctured(), 0);
+    fixture_audit(f);
 }
 
 Test(catalog_reseal, refuses_to_change_the_version_or_miss_the_current_key)

@@ -242,8 +242,10 @@ static struct {
     struct model_lease leases[4096];
     size_t lease_count;
     struct leaf_at objects[MODEL_BUCKETS][MODEL_OBJECTS]; /* page 0: there is none */
-    struct leaf_at deks[MODEL_DEKS];                      /* by version; page 0: none, or destroyed */
-    uint64_t buckets[MODEL_BUCKETS];                      /* 0: deleted */
+    struct leaf_at reseals[MODEL_BUCKETS][MODEL_OBJECTS]; /* leased to seal the object anew; page 0: none */
+    uint8_t versions[MODEL_BUCKETS][MODEL_OBJECTS][16];
+    struct leaf_at deks[MODEL_DEKS]; /* by version; page 0: none, or destroyed */
+    uint64_t buckets[MODEL_BUCKETS]; /* 0: deleted */
 } model;
 
 static uint64_t random_state;
@@ -280,6 +282,18 @@ static struct leaf_at leased_leaf(uint64_t bucket)
     return (struct leaf_at){.page = f->outcome.leased.page, .slot = f->outcome.leased.first_slot};
 }
 
+/* The object goes, or what was begun to seal it anew. Returns whether a leaf goes with that. */
+static bool model_lose_reseal(size_t bucket, size_t object)
+{
+    const struct leaf_at leaf = model.reseals[bucket][object];
+    bool idle = leaf.page != 0 && model.leaves[leaf.page][leaf.slot] == IDLE;
+    if (idle) {
+        model_lose(leaf);
+    }
+    model.reseals[bucket][object] = (struct leaf_at){0};
+    return idle;
+}
+
 static void act_put(size_t bucket)
 {
     uint8_t key = (uint8_t)('A' + draw(MODEL_OBJECTS));
@@ -289,9 +303,13 @@ static void act_put(size_t bucket)
     model_lease_noted();
     commit.object.dek_version = fixture_tenant(f, f->tenant)->dek_version;
     cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK);
+    uint32_t lost = model_lose_reseal(bucket, key - 'A') ? 1 : 0;
     if (leaf->page != 0) {
         model_lose(*leaf);
+        lost++;
     }
+    cr_assert_eq(punctured(), lost);
+    memcpy(model.versions[bucket][key - 'A'], commit.version, 16);
     *leaf = (struct leaf_at){.page = commit.object.page, .slot = commit.object.slot};
     model.leaves[leaf->page][leaf->slot] = LIVE;
 }
@@ -302,10 +320,31 @@ static void act_delete(size_t bucket)
     uint8_t key = (uint8_t)('A' + draw(MODEL_OBJECTS));
     struct leaf_at *leaf = &model.objects[bucket][key - 'A'];
     cr_assert_eq(fixture_delete(f, names[bucket], &key, 1), STATUS_OK);
-    cr_assert_eq(punctured(), leaf->page != 0 ? 1 : 0);
+    uint32_t lost = model_lose_reseal(bucket, key - 'A') ? 1 : 0;
+    cr_assert_eq(punctured(), lost + (leaf->page != 0 ? 1 : 0));
     if (leaf->page != 0) {
         model_lose(*leaf);
         *leaf = (struct leaf_at){0};
+    }
+}
+
+/* Take a leaf to seal an object anew, and perhaps another one in its place. */
+static void act_reseal(size_t bucket)
+{
+    uint8_t key = (uint8_t)('A' + draw(MODEL_OBJECTS));
+    const ProtobufCBinaryData name = {.data = &key, .len = 1};
+    const ProtobufCBinaryData version = {.data = model.versions[bucket][key - 'A'], .len = 16};
+    bool exists = model.objects[bucket][key - 'A'].page != 0;
+    f->bucket = model.buckets[bucket];
+    for (uint32_t rounds = draw(3); rounds > 0; rounds--) {
+        cr_assert_eq(fixture_lease_for_reseal(f, name, version), exists ? STATUS_OK : STATUS_CONFLICT);
+        if (!exists) {
+            return;
+        }
+        const struct leaf_at leaf = {.page = f->outcome.leased.page, .slot = f->outcome.leased.first_slot};
+        cr_assert_eq(punctured(), model_lose_reseal(bucket, key - 'A') ? 1 : 0);
+        model_lease_noted();
+        model.reseals[bucket][key - 'A'] = leaf;
     }
 }
 
@@ -464,7 +503,7 @@ static void run_model(uint64_t seed)
     }
     for (size_t step = 0; step < 1200; step++) {
         size_t bucket = draw(MODEL_BUCKETS);
-        switch (draw(12)) {
+        switch (draw(14)) {
         case 0:
         case 1:
         case 2:
@@ -486,6 +525,10 @@ static void run_model(uint64_t seed)
             break;
         case 9:
             act_drop(bucket);
+            break;
+        case 10:
+        case 11:
+            act_reseal(bucket);
             break;
         default:
             act_epoch();

@@ -312,6 +312,35 @@ Test(meta_keys, one_tenants_key_does_not_open_as_anothers)
 
 /* ---- another data key -------------------------------------------------------------------------- */
 
+/* A node took a leaf to seal a version anew, perhaps wrote some of it, and was never heard of again. */
+Test(meta_keys, the_leaf_of_an_abandoned_sealing_goes_with_its_version)
+{
+    uint8_t leaf[32];
+    uint32_t page[3];
+    uint32_t slot[3];
+    register_nodes();
+    create_tenant_and_bucket();
+    cr_assert_eq(put_object("a", 1, leaf), STATUS_OK);
+    cr_assert_eq(put_object("b", 2, leaf), STATUS_OK);
+    cr_assert_eq(key_rotate(false), STATUS_OK);
+    cr_assert_eq(lease_leaf_for("a", 2, &page[0], &slot[0], leaf), STATUS_CONFLICT, "no such version");
+    cr_assert_eq(lease_leaf_for("c", 1, &page[0], &slot[0], leaf), STATUS_CONFLICT, "no such object");
+    cr_assert_eq(lease_leaf_for("", 1, &page[0], &slot[0], leaf), STATUS_INVALID, "no key");
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(lease_leaf_for("a", 1, &page[i], &slot[i], leaf), STATUS_OK);
+        cr_assert_eq(leaf_status(page[i], slot[i]), STATUS_OK);
+    }
+    cr_assert_eq(leaf_status(page[0], slot[0]), STATUS_GONE, "another one began");
+    cr_assert_eq(lease_leaf_for("b", 2, &page[2], &slot[2], leaf), STATUS_OK);
+    cr_assert_eq(delete_object("a"), STATUS_OK);
+    cr_assert_eq(leaf_status(page[1], slot[1]), STATUS_GONE, "deleted");
+    cr_assert_eq(leaf_status(page[2], slot[2]), STATUS_OK);
+    cr_assert_eq(commit_object("b", 3, 0x83, 2, 0, leaf), STATUS_OK);
+    cr_assert_eq(leaf_status(page[2], slot[2]), STATUS_GONE, "overwritten");
+    cr_assert_eq(close_epoch(), STATUS_OK);
+    cr_assert(vault_status()->balanced);
+}
+
 Test(meta_keys, a_rotated_data_key_goes_when_nothing_is_left_under_it)
 {
     uint8_t leaf[32];

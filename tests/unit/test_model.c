@@ -465,6 +465,53 @@ Test(model_commands, sealing_anew_keeps_the_version_and_erases_its_chunks)
     cr_assert_eq(fate_of(0xa2), MODEL_REFERENCED);
 }
 
+static struct model_change leases_for(struct sealed_version *version)
+{
+    char name[SIM_KEY_NAME_BYTES];
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    Trilith__LeaseLeaves lease = TRILITH__LEASE_LEAVES__INIT;
+    sim_key_name(0, name);
+    lease.tenant_id = 1;
+    lease.bucket_id = BUCKET_ID;
+    lease.count = 1;
+    lease.reseal_key = (ProtobufCBinaryData){.data = (uint8_t *)name, .len = strlen(name)};
+    lease.reseal_version = version->object.version_id;
+    command.change_case = TRILITH__COMMAND__CHANGE_LEASE_LEAVES;
+    command.lease_leaves = &lease;
+    return apply(&command);
+}
+
+Test(model_commands, a_version_has_every_leaf_that_was_ever_leased_to_seal_it)
+{
+    struct sealed_version version;
+    tables_make();
+    version_of(&version, 0x11, 0xa1, 5, 1);
+    catalog_has(&version);
+    cr_assert_not_null(commits(&version, 0).committed);
+    struct model_version *made = model_key(&model, 0, 0)->current;
+    cr_assert_eq(made->leaf_count, 1);
+    cr_assert_null(leases_for(&version).leased, "refused: the row has none");
+    version.object.reseal_page = 3;
+    for (uint32_t slot = 6; slot < 8; slot++) {
+        version.object.reseal_slot = slot;
+        catalog_has(&version);
+        cr_assert_eq(leases_for(&version).leased, made);
+        cr_assert_eq(made->reseal.slot, slot);
+        cr_assert_null(leases_for(&version).leased, "refused: the row has the one of before");
+    }
+    cr_assert_eq(made->leaf_count, 3);
+
+    version_of(&version, 0x11, 0xa2, 7, 2);
+    catalog_has(&version);
+    cr_assert_not_null(commits(&version, 1).resealed_key);
+    cr_assert_eq(made->reseal.page, 0);
+    cr_assert_eq(made->slot, 7);
+    version_of(&version, 0x22, 0xa3, 8, 2);
+    cr_assert_null(leases_for(&version).leased, "refused: it is not that version");
+    catalog_has(&version);
+    cr_assert_eq(commits(&version, 0).ended, made);
+}
+
 Test(model_commands, a_refused_sealing_changes_nothing)
 {
     struct sealed_version version;

@@ -58,6 +58,16 @@ static uint32_t dek_version_of(const char *key)
     return version;
 }
 
+/* Copies of chunks on all nodes. */
+static unsigned stored_copies(void)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < NODES; i++) {
+        count += nodes[i].copy_count;
+    }
+    return count;
+}
+
 /* Let it run until `count` objects have moved. */
 static bool run_until_moved(uint64_t count, uint64_t limit_ns)
 {
@@ -242,6 +252,49 @@ Test(resealer, leaves_nothing_behind_when_a_client_was_faster)
     cr_assert_eq(get_object("key", data, 0, 0), STATUS_CLOSED);
     cr_assert(run_until_moved(1, 20 * NS_PER_S), "the next hint is right again");
     check_copies(3);
+}
+
+Test(resealer, writes_nothing_when_the_version_has_gone_before_its_leaf_is_leased)
+{
+    cr_assert_eq(put_object("key", data, DATA_BYTES, 0, false), STATUS_OK);
+    meta.dek_version = 2;
+    meta.drop_before_reseal = true;
+    open_resealer(RATE);
+    sim_loop_run_for(sim, 20 * NS_PER_S);
+    cr_assert_eq(meta.reseal_leases, 1);
+    cr_assert_eq(meta.aborts, 0, "there is nothing to condemn");
+    cr_assert_eq(meta.commits, 1);
+    cr_assert_geq(meta.reseal_pulls, 3, "it is no failure");
+    cr_assert_eq(gateway->puts_in_flight, 0);
+}
+
+Test(resealer, begins_again_under_a_leaf_of_its_own_when_it_was_cut_short)
+{
+    cr_assert_eq(put_object("key", data, DATA_BYTES, 0, false), STATUS_OK);
+    meta.dek_version = 2;
+    open_resealer(RATE);
+    while (meta.reseal_leases == 0) {
+        cr_assert(sim_loop_step(sim));
+    }
+    uint32_t first = object_find("key", 3)->reseal_slot;
+    unsigned copies = stored_copies();
+    cr_assert_neq(first, 0, "noted with the version,");
+    cr_assert_eq(copies, 3 * 3, "before anything is written under it");
+    for (unsigned i = 0; i < 10000 && stored_copies() == copies; i++) {
+        cr_assert(sim_loop_step(sim));
+    }
+    cr_assert_gt(stored_copies(), copies);
+    resealer_stop(resealer);
+    close_gateway();
+    resealer_close(resealer);
+    resealer = NULL;
+    cr_assert_eq(object_find("key", 3)->reseal_slot, first, "whoever deletes the version now destroys it");
+    open_gateway(SEALER_FASTEST);
+    open_resealer(RATE);
+    cr_assert(run_until_moved(1, 20 * NS_PER_S));
+    cr_assert_eq(meta.reseal_leases, 2);
+    cr_assert_neq(object_find("key", 3)->slot, first);
+    cr_assert_eq(get_object("key", data, 0, 0), STATUS_CLOSED);
 }
 
 Test(resealer, condemns_nothing_when_its_own_lost_commit_is_why_the_next_try_is_refused)

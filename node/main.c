@@ -170,13 +170,11 @@ static bool reactor_start(struct reactor *reactor)
     if (reactor_open_disks(reactor, node.probe_flush, &durable_write) != STATUS_OK) {
         phase_failed(reactor);
     }
-    if (is_first) {
-        node.durable_write = durable_write;
-    }
     if (!phase_over()) {
         return false;
     }
     if (is_first) {
+        node.durable_write = durable_write; /* The others have read it: the phase is over. */
         host_fill();
         if (!atomic_load(&node.failed)) {
             open_first_service(reactor);

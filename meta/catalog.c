@@ -439,9 +439,9 @@ static enum status dek_check(const Trilith__TenantRecord *tenant, uint32_t versi
 static enum status commit_check(const struct commit *commit)
 {
     const Trilith__ObjectCommitRequest *command = commit->command;
-    enum status status = STATUS_OK;
-    if (commit->tenant->revoked) {
-        return STATUS_KEY_REVOKED;
+    enum status status = tenant_access(commit->tenant);
+    if (status != STATUS_OK) {
+        return status;
     }
     if (command->reseal_from != 0) {
         status = reseal_check(commit);

@@ -7,6 +7,7 @@
 #define TRILITH_META_CHANGE_H
 
 #include "meta/tables.h"
+#include "meta/vault/ggm.h"
 
 /* Some leaves of one page of the vault. */
 struct leaf_range {
@@ -18,7 +19,7 @@ struct leaf_range {
 /* Leaves of one page that were punctured by a command. */
 struct page_puncture {
     uint32_t page;
-    uint8_t leaves[32]; /* bit `slot % 8` of byte `slot / 8` */
+    struct ggm_bitmap leaves;
 };
 
 /* What applying a command has brought about, for the reply and for the world outside the tables. */

@@ -12,7 +12,6 @@
 #define BITMAP_BYTES (PAGE_LEAVES / 8)
 
 _Static_assert(PAGE_LEAVES == VAULT_PAGE_LEAVES, "the vault has pages of the same size");
-_Static_assert(sizeof(((struct page_puncture *)NULL)->leaves) == BITMAP_BYTES, "a bit per leaf");
 
 static bool bit_is_set(const uint8_t *bitmap, uint32_t slot)
 {
@@ -101,7 +100,7 @@ static void leaf_puncture(struct page_edit *edit, uint32_t slot)
     }
     cluster->leaves_punctured++;
     bit_set(edit->record->punctured.data, slot);
-    bit_set(edit->puncture.leaves, slot);
+    ggm_bit_set(&edit->puncture.leaves, slot);
     edit->changed = true;
     edit->punctured = true;
 }
@@ -149,7 +148,7 @@ static enum status page_note_punctures(struct page_edit *edit)
     struct table_key key = key_dirty_page(edit->change->cluster->seal + 1, edit->puncture.page);
     struct kv_slice before;
     uint8_t bitmap[BITMAP_BYTES];
-    memcpy(bitmap, edit->puncture.leaves, BITMAP_BYTES);
+    memcpy(bitmap, edit->puncture.leaves.bits, BITMAP_BYTES);
     enum status status = tables_get_bytes(tables, key, &before);
     if (status == STATUS_OK && before.bytes == BITMAP_BYTES) {
         for (size_t i = 0; i < BITMAP_BYTES; i++) {
@@ -508,7 +507,7 @@ enum status leaves_each_dirty(struct tables *tables, void (*each)(void *user, co
             break;
         }
         struct page_puncture puncture = {.page = (uint32_t)number_of_be((const uint8_t *)key.data + 9, 4)};
-        memcpy(puncture.leaves, value.data, BITMAP_BYTES);
+        memcpy(puncture.leaves.bits, value.data, BITMAP_BYTES);
         each(user, &puncture);
     }
     table_walk_close(&walk);

@@ -9,6 +9,7 @@
 #include "meta/journal_local.h"
 #include "meta/kms_setup.h"
 #include "meta/options.h"
+#include "meta/secret_file.h"
 #include "meta/service.h"
 #include "meta/vault/slot_file.h"
 
@@ -20,7 +21,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,23 +87,11 @@ static void path_below(const struct program *program, const char *name, char pat
     (void)snprintf(path, META_PATH_BYTES + 16, "%s/%s", program->options.directory, name);
 }
 
-static bool flush_directory(const char *path)
-{
-    int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool flushed = directory >= 0 && fsync(directory) == 0;
-    if (directory >= 0) {
-        (void)close(directory);
-    }
-    return flushed;
-}
-
 /* Make `path` and make its entry in the directory above durable: keys depend on what will stand below it. */
 static enum status make_directory(struct program *program, const char *path)
 {
-    char parent[META_PATH_BYTES + 16];
-    (void)snprintf(parent, sizeof(parent), "%s", path);
     bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
-    if (made && flush_directory(dirname(parent))) {
+    if (made && flush_directory_of(path)) {
         return STATUS_OK;
     }
     int error = errno;

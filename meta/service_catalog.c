@@ -77,7 +77,7 @@ static enum status tenant_may_use(struct tables *tables, uint64_t tenant_id)
 {
     Trilith__TenantRecord *tenant = NULL;
     enum status status = tenant_by_id(tables, tenant_id, &tenant);
-    return status == STATUS_OK && tenant->revoked ? STATUS_KEY_REVOKED : status;
+    return status == STATUS_OK ? tenant_access(tenant) : status;
 }
 
 void serve_leaf_lease(struct meta_service *service, struct rpc_request *request)

@@ -254,8 +254,8 @@ static void end_tenant_key(struct key_job *job, enum status status)
     if (status == STATUS_OK) {
         status = tenant_by_id(service_tables(service), job->tenant_id, &tenant);
     }
-    if (status == STATUS_OK && tenant->revoked) {
-        status = STATUS_KEY_REVOKED;
+    if (status == STATUS_OK) {
+        status = tenant_access(tenant);
     }
     reply.dek = (ProtobufCBinaryData){.data = job->dek->bytes, .len = KEY_BYTES};
     reply.dek_version = job->version;
@@ -269,8 +269,8 @@ void serve_tenant_key(struct meta_service *service, struct rpc_request *request)
     const Trilith__TenantKeyRequest *message = MESSAGE_OF(request, Trilith__TenantKeyRequest);
     Trilith__TenantRecord *tenant = NULL;
     enum status status = tenant_by_id(service_tables(service), message->tenant_id, &tenant);
-    if (status == STATUS_OK && tenant->revoked) {
-        status = STATUS_KEY_REVOKED;
+    if (status == STATUS_OK) {
+        status = tenant_access(tenant);
     }
     if (status != STATUS_OK) {
         service_reply_status(service, request, status);
@@ -389,8 +389,7 @@ enum status key_dek_added(struct key_job *job)
 
 /* ---- another master key ------------------------------------------------------------------------
  *
- *   cmk made or imported ──> for each DEK: old CMK opens it, new one wraps it, fresh leaf ──> CmkSet ──> old one
- * destroyed
+ *   cmk made or imported ──> each DEK: old CMK opens it, new one wraps it, fresh leaf ──> CmkSet ──> old CMK destroyed
  *
  * Nothing that is sealed under the DEKs is touched. The leaves that the DEKs had are punctured by CmkSet: what the old
  * CMK could open is beyond recovery with the next close of an epoch. */

@@ -143,10 +143,7 @@ struct meta_service {
     struct keeper *keeper;          /* NULL until the journal was replayed, and once it has closed */
     struct key_pool *keys;          /* a lease of leaves, or what one callback needs */
     struct epoch_wait *epoch_waits; /* EPOCH_WAITS_MAX */
-    struct epoch_wait own_wait;
-    uint64_t epoch_seen; /* the current epoch at the last tick, and since when */
-    uint64_t epoch_seen_ns;
-    bool audit_failed; /* the last switch of epochs did not balance */
+    bool audit_failed;              /* the last switch of epochs did not balance */
     struct operation lapse;
     bool lapsing;
 

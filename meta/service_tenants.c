@@ -223,7 +223,7 @@ static enum status credential_find(struct meta_service *service, const char *acc
     if (status == STATUS_OK) {
         status = tenant_by_id(tables, (*record)->tenant_id, tenant);
     }
-    return status == STATUS_OK && (*tenant)->revoked ? STATUS_KEY_REVOKED : status;
+    return status == STATUS_OK ? tenant_access(*tenant) : status;
 }
 
 /* ---- looking a credential up ------------------------------------------------------------------- */
@@ -346,8 +346,8 @@ static void credential_make(struct meta_service *service, struct rpc_request *re
     enum status status = role_is_valid(message->role)
                              ? tenant_by_name(service_tables(service), message->tenant, &tenant)
                              : STATUS_INVALID;
-    if (status == STATUS_OK && tenant->revoked) {
-        status = STATUS_KEY_REVOKED;
+    if (status == STATUS_OK) {
+        status = tenant_access(tenant);
     }
     if (status != STATUS_OK) {
         service_reply_status(service, request, status);

@@ -14,9 +14,6 @@
 
 #include <stdio.h>
 
-_Static_assert(sizeof(struct ggm_bitmap) == sizeof(((struct page_puncture *)NULL)->leaves),
-               "a bit for each leaf of a page");
-
 /* ---- what the keeper asks for ------------------------------------------------------------------ */
 
 static void keeper_command_done(struct meta_service *service, struct operation *operation, enum status status,
@@ -48,13 +45,6 @@ static void keeper_fails(void *user, enum status status)
 
 /* ---- start ------------------------------------------------------------------------------------- */
 
-static enum status puncture(struct meta_service *service, const struct page_puncture *puncture)
-{
-    struct ggm_bitmap leaves;
-    memcpy(leaves.bits, puncture->leaves, sizeof(leaves.bits));
-    return keeper_puncture(service->keeper, puncture->page, &leaves);
-}
-
 struct dirty_pages {
     struct meta_service *service;
     enum status status;
@@ -64,7 +54,16 @@ static void puncture_dirty(void *user, const struct page_puncture *page)
 {
     struct dirty_pages *dirty = user;
     if (dirty->status == STATUS_OK) {
-        dirty->status = puncture(dirty->service, page);
+        dirty->status = keeper_puncture(dirty->service->keeper, page->page, &page->leaves);
+    }
+}
+
+/* Erasures that no seal has taken: those of chunks that no object has (orphans) puncture nothing. */
+static void note_unsealed(struct meta_service *service)
+{
+    const Trilith__ClusterRecord *cluster = state_cluster(service->parts.state);
+    if (cluster->next_erasure_id > cluster->keys_sealed_below) {
+        keeper_note_unsealed(service->keeper);
     }
 }
 
@@ -87,6 +86,7 @@ enum status service_vault_start(struct meta_service *service)
     enum status status = leaves_each_dirty(service_tables(service), puncture_dirty, &dirty);
     status = status == STATUS_OK ? dirty.status : status;
     if (status == STATUS_OK) {
+        note_unsealed(service);
         keeper_lead(service->keeper, true);
     }
     return status;
@@ -116,7 +116,7 @@ enum status service_vault_applied(struct meta_service *service, const struct out
         KILL_POINT(KILL_META_NOT_YET_PUNCTURED);
     }
     for (size_t i = 0; status == STATUS_OK && i < outcome->punctured_count; i++) {
-        status = puncture(service, &outcome->punctured[i]);
+        status = keeper_puncture(service->keeper, outcome->punctured[i].page, &outcome->punctured[i].leaves);
     }
     Trilith__Command__ChangeCase change = outcome->command->change_case;
     if (change == TRILITH__COMMAND__CHANGE_EPOCH_SWITCH) {
@@ -127,6 +127,7 @@ enum status service_vault_applied(struct meta_service *service, const struct out
     if (status == STATUS_OK && is_epoch && outcome->status == STATUS_OK) {
         keeper_applied(service->keeper, outcome->command, state_cluster(service->parts.state));
     }
+    note_unsealed(service);
     return status;
 }
 
@@ -170,7 +171,7 @@ static void epoch_closed(struct keeper_wait *keeper_wait, enum status status, ui
     struct rpc_request *request = wait->request;
     wait->taken = false;
     wait->request = NULL;
-    if (request == NULL) {
+    if (request == NULL) { /* It was answered when the service stopped. */
         return;
     }
     Trilith__EpochCloseReply reply = TRILITH__EPOCH_CLOSE_REPLY__INIT;
@@ -197,31 +198,9 @@ void serve_epoch_close(struct meta_service *service, struct rpc_request *request
     service_reply_status(service, request, STATUS_BUSY);
 }
 
-/* The keeper closes epochs for what was punctured. The keys of an erasure of chunks that no object has (orphans) are
- * settled by a close too, and nothing was punctured for it. */
-static void close_for_erasures(struct meta_service *service)
-{
-    const Trilith__ClusterRecord *cluster = state_cluster(service->parts.state);
-    struct epoch_wait *wait = &service->own_wait;
-    uint64_t now_ns = loop_now_ns(service->parts.loop);
-    if (service->epoch_seen != cluster->epoch) {
-        service->epoch_seen = cluster->epoch;
-        service->epoch_seen_ns = now_ns;
-    }
-    bool is_due = service->options.epoch_ms != 0 && cluster->next_erasure_id > cluster->keys_destroyed_below &&
-                  now_ns - service->epoch_seen_ns >= service->options.epoch_ms * NS_PER_MS;
-    if (is_due && !wait->taken && !keeper_is_closing(service->keeper)) {
-        *wait = (struct epoch_wait){.wait = {.closed = epoch_closed}, .service = service, .taken = true};
-        keeper_close_epoch(service->keeper, &wait->wait);
-    }
-}
-
 void service_vault_tick(struct meta_service *service)
 {
     leases_lapse(service);
-    if (service_is_sound(service)) {
-        close_for_erasures(service);
-    }
 }
 
 void service_vault_answer(struct meta_service *service, enum status status)

@@ -53,6 +53,11 @@ MUST_USE enum status tenant_list(struct tables *tables, Trilith__TenantListReply
 /* A sealed DEK. STATUS_NOT_FOUND: no such version; STATUS_GONE: it was destroyed. */
 MUST_USE enum status tenant_sealed_dek(struct tables *tables, uint64_t tenant_id, uint32_t version,
                                        Trilith__SealedDek **dek);
+/* May the tenant's keys be used now? STATUS_OK, or STATUS_KEY_REVOKED. */
+static inline enum status tenant_access(const Trilith__TenantRecord *tenant)
+{
+    return tenant->revoked ? STATUS_KEY_REVOKED : STATUS_OK;
+}
 /* The record of one DEK within `tenant`; NULL: none. */
 Trilith__DekRecord *tenant_dek(const Trilith__TenantRecord *tenant, uint32_t version);
 MUST_USE enum status credential_get(struct tables *tables, const char *access_key,

@@ -193,6 +193,19 @@ static void stock_refilled(struct rpc_call *call)
     stock_fail_waits(stock, status);
 }
 
+static void lease_start(struct leaf_leases *leases, struct rpc_call *call, Trilith__LeafLeaseRequest *request,
+                        void (*done)(struct rpc_call *call))
+{
+    request->node_id = leases->node_id;
+    memset(call, 0, sizeof(*call));
+    call->type = TRILITH__MESSAGE_TYPE__LEAF_LEASE;
+    call->deadline_ns = loop_now_ns(leases->loop) + leases->call_ns;
+    call->may_repeat =
+        true; /* Leaves leased twice are lost, or the second takes the place of the first: never wrong. */
+    call->done = done;
+    rpc_call_start(leases->meta, call, &request->base);
+}
+
 static void stock_refill(struct leaf_stock *stock)
 {
     if (stock->leases->meta == NULL) {
@@ -200,17 +213,11 @@ static void stock_refill(struct leaf_stock *stock)
         return;
     }
     Trilith__LeafLeaseRequest request = TRILITH__LEAF_LEASE_REQUEST__INIT;
-    request.node_id = stock->leases->node_id;
     request.tenant_id = stock->tenant_id;
     request.bucket_id = stock->bucket_id;
     request.count = BUGGIFY(BUGGIFY_GATEWAY_LEASE_OF_ONE_LEAF) ? 1 : LEAF_LEASE_COUNT;
-    memset(&stock->call, 0, sizeof(stock->call));
-    stock->call.type = TRILITH__MESSAGE_TYPE__LEAF_LEASE;
-    stock->call.deadline_ns = loop_now_ns(stock->leases->loop) + stock->leases->call_ns;
-    stock->call.may_repeat = true; /* Leaves leased twice are lost, but not wrong. */
-    stock->call.done = stock_refilled;
     stock->fetching = true;
-    rpc_call_start(stock->leases->meta, &stock->call, &request.base);
+    lease_start(stock->leases, &stock->call, &request, stock_refilled);
 }
 
 /* ---- leaves to seal versions anew --------------------------------------------------------------- */
@@ -255,9 +262,7 @@ static void call_done(struct rpc_call *rpc)
 static void call_start(struct leaf_call *call, struct leaf_wait *wait)
 {
     const struct leaf_reseal *reseal = wait->reseal;
-    struct leaf_leases *leases = call->leases;
     Trilith__LeafLeaseRequest request = TRILITH__LEAF_LEASE_REQUEST__INIT;
-    request.node_id = leases->node_id;
     request.tenant_id = wait->tenant_id;
     request.bucket_id = wait->bucket_id;
     request.count = 1;
@@ -267,12 +272,7 @@ static void call_start(struct leaf_call *call, struct leaf_wait *wait)
     call->used = true;
     call->wait = wait;
     wait->call = call;
-    memset(&call->call, 0, sizeof(call->call));
-    call->call.type = TRILITH__MESSAGE_TYPE__LEAF_LEASE;
-    call->call.deadline_ns = loop_now_ns(leases->loop) + leases->call_ns;
-    call->call.may_repeat = true; /* A second lease takes the place of the first. */
-    call->call.done = call_done;
-    rpc_call_start(leases->meta, &call->call, &request.base);
+    lease_start(call->leases, &call->call, &request, call_done);
 }
 
 /* NULL: as many calls as there may be are under way, or none is to be made any more. */

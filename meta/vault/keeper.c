@@ -40,7 +40,7 @@ struct keeper {
     bool is_calling; /* the vault is at work */
     enum epoch_action_kind call;
     uint64_t epoch;        /* the current one */
-    bool has_punctures;    /* that no seal has taken */
+    bool has_unsealed;     /* punctures, or erasures without any, that no seal has taken */
     bool is_time_to_close; /* the timer says so */
     uint64_t sealed_ns;    /* when this close began here */
     struct list waits_next;
@@ -360,7 +360,7 @@ static void epoch_fire(struct loop_timer *timer)
 {
     struct keeper *keeper = CONTAINER_OF(timer, struct keeper, epoch_timer);
     loop_timer_start(keeper->loop, timer, loop_now_ns(keeper->loop) + keeper->options.epoch_ns);
-    if (keeper->has_punctures && keeper->is_leader) {
+    if (keeper->has_unsealed && keeper->is_leader) {
         keeper->is_time_to_close = true;
         struct epoch_event event = {.kind = EPOCH_EVENT_TICK};
         keeper_step(keeper, &event);
@@ -391,7 +391,7 @@ static void seal_applied(struct keeper *keeper, const Trilith__EpochSeal *seal, 
                        &seal->commitment));
     KILL_POINT(KILL_VAULT_SEALED);
     keeper->sealed_ns = loop_now_ns(keeper->loop);
-    keeper->has_punctures = false;
+    keeper->has_unsealed = false;
     keeper->is_time_to_close = false;
     for (struct list_link *link = list_take_first(&keeper->waits_next); link != NULL;
          link = list_take_first(&keeper->waits_next)) {
@@ -560,8 +560,13 @@ enum status keeper_derive(struct keeper *keeper, uint32_t page, uint32_t slot, s
 
 enum status keeper_puncture(struct keeper *keeper, uint32_t page, const struct ggm_bitmap *leaves)
 {
-    keeper->has_punctures = true;
+    keeper->has_unsealed = true;
     return vault_puncture(keeper->vault, page, leaves);
+}
+
+void keeper_note_unsealed(struct keeper *keeper)
+{
+    keeper->has_unsealed = true;
 }
 
 void keeper_close_epoch(struct keeper *keeper, struct keeper_wait *wait)

@@ -79,6 +79,10 @@ void keeper_fetched(struct keeper *keeper);
 MUST_USE enum status keeper_derive(struct keeper *keeper, uint32_t page, uint32_t slot, struct key *leaf);
 MUST_USE enum status keeper_puncture(struct keeper *keeper, uint32_t page, const struct ggm_bitmap *leaves);
 
+/* The epoch is to be closed in its time although nothing may have been punctured in it: an erasure of chunks that no object
+ * has is settled by a close too. */
+void keeper_note_unsealed(struct keeper *keeper);
+
 /* Close the epoch now. `closed` runs, from the loop, with STATUS_OK and the number of the epoch whose destroyed root takes
  * along all that was punctured before this call: the current one, or, when that one is sealed already, the next, whose close
  * follows at once. All who wait for the same close share it. STATUS_UNAVAILABLE: not serving, not leader, or stopped

@@ -47,11 +47,6 @@ const char *vault_message(const struct vault *vault)
     return vault->message;
 }
 
-bool vault_is_loaded(const struct vault *vault)
-{
-    return vault->is_loaded;
-}
-
 const struct shamir_share *vault_share(const struct vault *vault)
 {
     return vault->has_share ? &vault->secrets->share : NULL;

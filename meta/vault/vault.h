@@ -103,10 +103,7 @@ void vault_load(struct vault *vault, const struct vault_epoch *epoch, const stru
 /* Forget the table that is loaded and what was prepared, in memory only; punctures stay. With nothing under way. For a
  * server that was away at a switch: it settles again. */
 void vault_unload(struct vault *vault);
-/* Is a table loaded? Without one, the calls below answer STATUS_UNAVAILABLE. */
-bool vault_is_loaded(const struct vault *vault);
-
-/* ---- leaves ------------------------------------------------------------------------------------ */
+/* ---- leaves: without a table loaded, STATUS_UNAVAILABLE ------------------------------------------ */
 
 /* STATUS_OK; STATUS_GONE: punctured; STATUS_INVALID: no such slot, or page 0; STATUS_UNAVAILABLE; STATUS_CORRUPT,
  * STATUS_IO: the page's cover can't be read. */

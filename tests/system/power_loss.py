@@ -274,16 +274,19 @@ def stalled_disk_does_not_stop_the_cluster(cluster):
 
 
 def lying_disks_lose_what_was_acknowledged(cluster):
-    """The control: the same loss on disks whose flushes do nothing has to cost objects, and no wrong byte is served."""
+    """The control: a loss on disks whose flushes do nothing, and that keep nothing by luck, has to cost objects; and no wrong
+    byte is served."""
     chance = random.Random(f"{SEED} lie")
     bodies = {f"lie-{number}": chance.randbytes(200 * KIB) for number in range(20)}
     for name in cluster.nodes:
         cluster.data_disk(name).tell("lie on")
+        cluster.data_disk(name).tell("harsh on")
     for key, body in bodies.items():
         cluster.s3().put(BUCKET, key, body)
     cluster.lose_power(cluster.nodes)
     for name in cluster.nodes:
         cluster.data_disk(name).tell("lie off")
+        cluster.data_disk(name).tell("harsh off")
     refused = start_those_that_can(cluster)
     lost = 0
     for key, body in bodies.items():

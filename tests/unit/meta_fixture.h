@@ -610,4 +610,13 @@ static inline uint64_t fixture_fingerprint(struct kv *kv)
     return hash;
 }
 
+/* The version of a key of the fixture's bucket, in the scratch. */
+static inline enum status fixture_look_up(struct meta_fixture *f, const char *key, Trilith__Object **object)
+{
+    uint8_t copy[64];
+    size_t bytes = strlen(key);
+    memcpy(copy, key, bytes);
+    return catalog_object(fixture_tables(f), f->bucket, (ProtobufCBinaryData){.data = copy, .len = bytes}, object);
+}
+
 #endif

@@ -15,14 +15,6 @@ static void teardown(void)
     fixture_close(f);
 }
 
-static enum status look_up(const char *key, Trilith__Object **object)
-{
-    uint8_t copy[64];
-    size_t bytes = strlen(key);
-    memcpy(copy, key, bytes);
-    return catalog_object(fixture_tables(f), f->bucket, (ProtobufCBinaryData){.data = copy, .len = bytes}, object);
-}
-
 TestSuite(catalog_bucket, .init = setup, .fini = teardown);
 
 Test(catalog_bucket, names_are_those_of_s3)
@@ -90,12 +82,12 @@ Test(catalog_commit, makes_the_version_readable)
     cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK);
     cr_assert_eq(f->outcome.modified_ms, f->now_ms);
     cr_assert_eq(f->outcome.erasure_id, 0);
-    cr_assert_eq(look_up("a", &object), STATUS_OK);
+    cr_assert_eq(fixture_look_up(f, "a", &object), STATUS_OK);
     cr_assert_eq(object->size, 3000);
     cr_assert_eq(object->modified_ms, f->now_ms);
     cr_assert_eq(object->n_chunks, 3);
     cr_assert_arr_eq(object->chunks[2]->chunk_id.data, commit.ids[2], 16);
-    cr_assert_eq(look_up("b", &object), STATUS_NOT_FOUND);
+    cr_assert_eq(fixture_look_up(f, "b", &object), STATUS_NOT_FOUND);
 }
 
 Test(catalog_commit, of_the_same_version_gives_the_same_outcome)
@@ -153,8 +145,8 @@ Test(catalog_commit, last_of_two_wins_and_the_first_is_erased)
     cr_assert_neq(f->outcome.erasure_id, 0);
     cr_assert_eq(f->outcome.punctured_count, 1);
     cr_assert_eq(f->outcome.punctured[0].page, second.object.page);
-    cr_assert_eq(f->outcome.punctured[0].leaves[second.object.slot / 8], 1u << (second.object.slot % 8));
-    cr_assert_eq(look_up("a", &object), STATUS_OK);
+    cr_assert_eq(f->outcome.punctured[0].leaves.bits[second.object.slot / 8], 1u << (second.object.slot % 8));
+    cr_assert_eq(fixture_look_up(f, "a", &object), STATUS_OK);
     cr_assert_arr_eq(object->version_id.data, commit.version, 16);
 }
 
@@ -255,7 +247,7 @@ Test(catalog_commit, keeps_an_object_of_the_most_chunks)
     commit.object.size = (uint64_t)CHUNK_BYTES_MAX * OBJECT_CHUNKS_MAX;
     cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK);
     Trilith__Object *object = NULL;
-    cr_assert_eq(look_up("big", &object), STATUS_OK);
+    cr_assert_eq(fixture_look_up(f, "big", &object), STATUS_OK);
     cr_assert_eq(object->n_chunks, OBJECT_CHUNKS_MAX);
     cr_assert_eq(fixture_delete(f, "photos", "big", 3), STATUS_OK);
     cr_assert_neq(f->outcome.erasure_id, 0);

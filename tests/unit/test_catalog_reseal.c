@@ -16,14 +16,6 @@ static void teardown(void)
     fixture_close(f);
 }
 
-static enum status look_up(const char *key, Trilith__Object **object)
-{
-    uint8_t copy[64];
-    size_t bytes = strlen(key);
-    memcpy(copy, key, bytes);
-    return catalog_object(fixture_tables(f), f->bucket, (ProtobufCBinaryData){.data = copy, .len = bytes}, object);
-}
-
 /* ---- keys -------------------------------------------------------------------------------------- */
 
 TestSuite(catalog_key, .init = setup, .fini = teardown);
@@ -105,7 +97,7 @@ static uint32_t punctured(void)
 {
     uint32_t count = 0;
     for (size_t i = 0; i < f->outcome.punctured_count; i++) {
-        count += fixture_bits(f->outcome.punctured[i].leaves);
+        count += fixture_bits(f->outcome.punctured[i].leaves.bits);
     }
     return count;
 }
@@ -115,7 +107,7 @@ static bool was_punctured(struct leaf_at leaf)
 {
     for (size_t i = 0; i < f->outcome.punctured_count; i++) {
         const struct page_puncture *puncture = &f->outcome.punctured[i];
-        if (puncture->page == leaf.page && (puncture->leaves[leaf.slot / 8] >> (leaf.slot % 8) & 1) != 0) {
+        if (puncture->page == leaf.page && ggm_bit(&puncture->leaves, leaf.slot)) {
             return true;
         }
     }
@@ -176,7 +168,7 @@ Test(catalog_reseal, gives_the_version_another_leaf_and_erases_the_old_copy)
 
     Trilith__Object *object = NULL;
     Trilith__Erasure *erasure = NULL;
-    cr_assert_eq(look_up("a", &object), STATUS_OK);
+    cr_assert_eq(fixture_look_up(f, "a", &object), STATUS_OK);
     cr_assert_eq(object->page, anew.object.page);
     cr_assert_eq(object->slot, anew.object.slot);
     cr_assert_eq(object->dek_version, 2);
@@ -207,7 +199,7 @@ Test(catalog_reseal, may_be_said_twice)
     cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK, "the first commit, told again after all");
     cr_assert_eq(f->outcome.erasure_id, overwrite_id);
     Trilith__Object *object = NULL;
-    cr_assert_eq(look_up("a", &object), STATUS_OK);
+    cr_assert_eq(fixture_look_up(f, "a", &object), STATUS_OK);
     cr_assert_eq(object->slot, anew.object.slot);
     fixture_audit(f);
 }
@@ -278,7 +270,7 @@ Test(catalog_reseal, leaf_goes_with_the_version_when_it_is_overwritten)
         cr_assert(was_punctured(leaf_of(&commit)));
         fixture_audit(f);
         Trilith__Object *object = NULL;
-        cr_assert_eq(look_up("a", &object), STATUS_OK);
+        cr_assert_eq(fixture_look_up(f, "a", &object), STATUS_OK);
         cr_assert_eq(object->reseal_page, 0, "the new version has none");
         cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
         cr_assert_eq(punctured(), 1);
@@ -353,7 +345,7 @@ Test(catalog_reseal, leaf_does_not_give_way_to_another_node_for_as_long_as_it_ma
     anew.request.reseal_from = 1;
     cr_assert_eq(fixture_commit_apply(f, &anew), STATUS_OK);
     Trilith__Object *object = NULL;
-    cr_assert_eq(look_up("a", &object), STATUS_OK);
+    cr_assert_eq(fixture_look_up(f, "a", &object), STATUS_OK);
     cr_assert_eq(object->reseal_until_ms, 0);
     cr_assert_eq(object->reseal_node, 0);
     cr_assert_eq(fixture_lease_for_reseal_by(f, 1, key, version), STATUS_OK, "it is as good as new");
@@ -386,7 +378,7 @@ Test(catalog_reseal, leaf_becomes_the_versions_own)
     cr_assert_eq(punctured(), 1);
     cr_assert(was_punctured(leaf_of(&commit)));
     Trilith__Object *object = NULL;
-    cr_assert_eq(look_up("a", &object), STATUS_OK);
+    cr_assert_eq(fixture_look_up(f, "a", &object), STATUS_OK);
     cr_assert_eq(object->reseal_page, 0);
     cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
     cr_assert_eq(punctured(), 1);
@@ -464,7 +456,7 @@ Test(catalog_reseal, lease_leaves_the_version_as_it_is)
     f->now_ms += 5000;
     const struct leaf_at leaf = reseal_leaf();
     Trilith__Object *object = NULL;
-    cr_assert_eq(look_up("a", &object), STATUS_OK);
+    cr_assert_eq(fixture_look_up(f, "a", &object), STATUS_OK);
     cr_assert_eq(object->reseal_page, leaf.page);
     cr_assert_eq(object->reseal_slot, leaf.slot);
     cr_assert_eq(object->page, commit.object.page);

@@ -263,7 +263,7 @@ static void note_dirty(void *user, const struct page_puncture *puncture)
     struct dirty *dirty = user;
     cr_assert_lt(puncture->page, 16);
     for (size_t i = 0; i < 32; i++) {
-        dirty->pages[puncture->page][i] |= puncture->leaves[i];
+        dirty->pages[puncture->page][i] |= puncture->leaves.bits[i];
     }
 }
 

@@ -44,7 +44,7 @@ static uint32_t punctured(void)
 {
     uint32_t count = 0;
     for (size_t i = 0; i < f->outcome.punctured_count; i++) {
-        count += fixture_bits(f->outcome.punctured[i].leaves);
+        count += fixture_bits(f->outcome.punctured[i].leaves.bits);
     }
     return count;
 }
@@ -142,7 +142,7 @@ Test(leaves, lapse_punctures_what_was_not_used_in_time)
     cr_assert_eq(fixture_lapse(f), STATUS_OK);
     cr_assert_eq(f->outcome.punctured_count, 1, "one page");
     cr_assert_eq(punctured(), 10, "nine, and the one of the commit's own lease");
-    cr_assert_eq(f->outcome.punctured[0].leaves[0], 0xf7, "not the one in use");
+    cr_assert_eq(f->outcome.punctured[0].leaves.bits[0], 0xf7, "not the one in use");
     cr_assert_eq(count_leases(), 0);
     cr_assert_not(leaves_have_lapsed(fixture_tables(f), UINT64_MAX));
     cr_assert_eq(fixture_lapse(f), STATUS_OK);

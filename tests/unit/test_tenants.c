@@ -37,7 +37,7 @@ static bool leaf_was_punctured(struct leaf_at leaf)
 {
     for (size_t i = 0; i < f->outcome.punctured_count; i++) {
         if (f->outcome.punctured[i].page == leaf.page) {
-            return (f->outcome.punctured[i].leaves[leaf.slot / 8] >> (leaf.slot % 8) & 1) != 0;
+            return (f->outcome.punctured[i].leaves.bits[leaf.slot / 8] >> (leaf.slot % 8) & 1) != 0;
         }
     }
     return false;

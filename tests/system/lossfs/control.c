@@ -7,6 +7,7 @@
  *   full on|off     no file can grow and none be made (ENOSPC); overwriting goes on
  *   stall on|off    no operation is answered; those that wait go on at "off"
  *   lie on|off      flushes say that they are done and do nothing
+ *   harsh on|off    "lose" keeps nothing, where it else keeps some by luck
  *   stats           counts since the start, and what is unflushed now
  *
  * An answer begins with "ok" or "error". The end of the input is an orderly unmount. */
@@ -35,6 +36,7 @@ static const struct command switches[] = {
     {"full", offsetof(struct faults, full)},
     {"stall", offsetof(struct faults, stall)},
     {"lie", offsetof(struct faults, lie)},
+    {"harsh", offsetof(struct faults, harsh)},
 };
 
 static void *fault_of(struct lossfs *lossfs, const struct command *command)

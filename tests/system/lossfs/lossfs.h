@@ -30,6 +30,7 @@ struct faults {
     bool full;  /* nothing can grow, nothing new fits */
     bool stall; /* nothing is answered */
     bool lie;   /* flushes do nothing and say that they did */
+    bool harsh; /* a power loss keeps nothing that was unflushed: no luck */
 };
 
 struct counters {

@@ -117,7 +117,8 @@ int lossfs_lose(struct lossfs *lossfs)
     LIST_EACH (&lossfs->nodes, link) {
         struct node *node = LIST_ENTRY(link, struct node, link);
         if (node->is_open && volatile_file_is_dirty(&node->file)) {
-            int node_error = volatile_file_lose(&node->file, &lossfs->chance, &lossfs->counters.loss);
+            int node_error =
+                volatile_file_lose(&node->file, lossfs->faults.harsh, &lossfs->chance, &lossfs->counters.loss);
             error = error != 0 ? error : node_error;
         }
         if (node != lossfs->root) {

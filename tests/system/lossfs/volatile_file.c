@@ -363,7 +363,7 @@ static int lose_sector(const struct volatile_file *file, const struct volatile_p
 
     if (bytes > 0 && luck % 100 < kept_percent) {
         loss->kept++;
-    } else if (bytes > 0 && (luck >> 32) % TORN_IN == 0) {
+    } else if (bytes > 0 && kept_percent > 0 && (luck >> 32) % TORN_IN == 0) {
         loss->torn++;
         bytes = 1 + (size_t)((luck >> 8) % bytes);
     } else {
@@ -373,14 +373,14 @@ static int lose_sector(const struct volatile_file *file, const struct volatile_p
     return disk_write(file, page->data + sector * SECTOR_BYTES, bytes, offset);
 }
 
-int volatile_file_lose(struct volatile_file *file, uint64_t *chance, struct loss *loss)
+int volatile_file_lose(struct volatile_file *file, bool nothing_kept, uint64_t *chance, struct loss *loss)
 {
     /* All, none, and what lies between: a coin for each sector alone would never leave a long write whole. */
     static const unsigned percents[] = {0, 0, 10, 50, 90, 100};
-    unsigned kept_percent = percents[draw(chance) % ARRAY_LENGTH(percents)];
+    unsigned kept_percent = nothing_kept ? 0 : percents[draw(chance) % ARRAY_LENGTH(percents)];
     int error = 0;
     if (file->bytes != file->disk_bytes || file->cut_bytes != file->disk_bytes) {
-        if (draw(chance) % 2 == 0) {
+        if (!nothing_kept && draw(chance) % 2 == 0) {
             error = disk_resize(file);
         } else {
             /* Bytes behind a lost change of size went to blocks that belong to no file. */

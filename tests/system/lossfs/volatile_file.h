@@ -67,7 +67,7 @@ MUST_USE int volatile_file_flush_range(struct volatile_file *file, size_t bytes,
 /* A flush failed: the unflushed bytes are gone and the old ones are seen again; the size stays unflushed. */
 void volatile_file_drop(struct volatile_file *file);
 
-/* The power fails. What becomes of each sector is drawn from `*chance`, and so is the size. */
-MUST_USE int volatile_file_lose(struct volatile_file *file, uint64_t *chance, struct loss *loss);
+/* The power fails. What becomes of each sector is drawn from `*chance`, and so is the size; or `nothing_kept`. */
+MUST_USE int volatile_file_lose(struct volatile_file *file, bool nothing_kept, uint64_t *chance, struct loss *loss);
 
 #endif

@@ -64,11 +64,22 @@ uint8_t *probe_read_file(const char *path, size_t *bytes)
 
 /* ---- slots ------------------------------------------------------------------------------------- */
 
-static void print_hex(const uint8_t *bytes, size_t count)
+_Static_assert(COMMITMENT_BYTES == KEY_BYTES, "one length of hex for both");
+
+struct hex {
+    char text[2 * KEY_BYTES + 1];
+};
+
+static struct hex hex_of(const uint8_t bytes[KEY_BYTES])
 {
-    for (size_t i = 0; i < count; i++) {
-        printf("%02x", bytes[i]);
-    }
+    struct hex hex;
+    hex_encode(bytes, KEY_BYTES, hex.text);
+    return hex;
+}
+
+static void print_leaf(const struct key *leaf, const char *slot_path, const char *table_path)
+{
+    printf("leaf %s %s %s\n", hex_of(leaf->bytes).text, slot_path, table_path);
 }
 
 /* The cells of a slot file. False: it is none. */
@@ -94,10 +105,8 @@ static int run_slots(const struct file_list *files)
             return 2;
         }
         for (unsigned k = 0; k < SLOT_CELLS; k++) {
-            printf("cell %s %u %s %llu ", files->paths[i], k, words[cells[k].state],
-                   (unsigned long long)cells[k].epoch);
-            print_hex(cells[k].commitment, COMMITMENT_BYTES);
-            printf("\n");
+            printf("cell %s %u %s %llu %s\n", files->paths[i], k, words[cells[k].state],
+                   (unsigned long long)cells[k].epoch, hex_of(cells[k].commitment).text);
         }
     }
     return 0;
@@ -125,9 +134,7 @@ static void try_covers(const struct probe *probe, const struct table_header *hea
             ggm_cover_decode(plain, bytes - BOX_OVERHEAD_BYTES, &cover) == STATUS_OK) {
             printf("cover %s %s %u\n", slot_path, table_path, cover.count);
             if (ggm_cover_leaf(&cover, probe->slot, &leaf) == STATUS_OK) {
-                printf("leaf ");
-                print_hex(leaf.bytes, KEY_BYTES);
-                printf(" %s %s\n", slot_path, table_path);
+                print_leaf(&leaf, slot_path, table_path);
             }
         }
     }
@@ -158,9 +165,7 @@ static void try_table(const struct probe *probe, const struct key *root, uint64_
     }
     if (probe->page >= header.pages_end) {
         nursery_leaf(probe, root, &leaf);
-        printf("leaf ");
-        print_hex(leaf.bytes, KEY_BYTES);
-        printf(" %s %s\n", slot_path, path);
+        print_leaf(&leaf, slot_path, path);
         return;
     }
     uint32_t block = (probe->page - 1) / TABLE_BLOCK_ROWS;
@@ -181,9 +186,7 @@ static void try_table(const struct probe *probe, const struct key *root, uint64_
                                   .key = &key};
     if (row.type == TABLE_WHOLE) {
         ggm_seed_leaf(&key, probe->slot, &leaf);
-        printf("leaf ");
-        print_hex(leaf.bytes, KEY_BYTES);
-        printf(" %s %s\n", slot_path, path);
+        print_leaf(&leaf, slot_path, path);
     } else if (row.type == TABLE_PUNCTURED) {
         try_covers(probe, &header, &row, slot_path, path);
     }

@@ -91,6 +91,8 @@
     X(VAULT_SHARE_DESTROYED, "vault.share_destroyed", "the old root is overwritten, its table still stands")           \
     X(VAULT_TABLE_REMOVED, "vault.table_removed", "the old table is gone, the journal does not say that all is")       \
     X(VAULT_ERASED, "vault.erased", "the journal says that an epoch is destroyed, who waits for it was not told")      \
+    X(META_CERTIFICATES_SIGNED, "meta.certificates_signed",                                                            \
+      "certificates and checkpoint are signed, nothing is issued")                                                     \
     X(META_DEK_ADDED, "meta.dek_added", "a tenant's new data key is in the tables, who asked was not told")            \
     X(META_CLUSTER_CREATED, "meta.cluster_created", "the command that makes the cluster is applied, nothing served")   \
     X(NODE_JOINED, "node.joined", "the cluster knows the node, the node has not noted the cluster")                    \

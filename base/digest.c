@@ -96,10 +96,20 @@ void base64_encode(const uint8_t *data, size_t bytes, char *text)
                       sodium_base64_VARIANT_ORIGINAL);
 }
 
+/* libsodium 1.0.18 takes bytes from 0x80 on for characters of the alphabet. */
+bool text_is_ascii(const char *text, size_t bytes)
+{
+    unsigned char all = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        all |= (unsigned char)text[i];
+    }
+    return all < 0x80;
+}
+
 bool base64_decode(const char *text, size_t text_bytes, uint8_t *data, size_t bytes)
 {
     size_t decoded_bytes = 0;
-    return text_bytes == (bytes + 2) / 3 * 4 &&
+    return text_bytes == (bytes + 2) / 3 * 4 && text_is_ascii(text, text_bytes) &&
            sodium_base642bin(data, bytes, text, text_bytes, NULL, &decoded_bytes, NULL,
                              sodium_base64_VARIANT_ORIGINAL) == 0 &&
            decoded_bytes == bytes;

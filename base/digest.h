@@ -45,6 +45,9 @@ void base64_encode(const uint8_t *data, size_t bytes, char *text);
 /* Canonical base64 of exactly `bytes` bytes; false for anything else. */
 bool base64_decode(const char *text, size_t text_bytes, uint8_t *data, size_t bytes);
 
+/* No byte over 0x7f. */
+bool text_is_ascii(const char *text, size_t bytes);
+
 /* Equal, in time that depends on `bytes` only. */
 bool equal_constant_time(const void *a, const void *b, size_t bytes);
 

@@ -26,6 +26,7 @@ static const char *const names[STATUS_COUNT] = {
     [STATUS_CLOSED] = "closed",
     [STATUS_KEY_REVOKED] = "key_revoked",
     [STATUS_KEY_AWAY] = "key_away",
+    [STATUS_HELD] = "held",
 };
 
 const char *status_name(enum status status)

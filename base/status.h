@@ -29,6 +29,7 @@ enum status {
     STATUS_CLOSED = 18,      /* the stream's other side has closed it */
     STATUS_KEY_REVOKED = 19, /* the tenant's keys are switched off, until they are enabled again */
     STATUS_KEY_AWAY = 20,    /* what holds the tenant's master key can't be reached now */
+    STATUS_HELD = 21,        /* a legal hold or retention forbids it */
     STATUS_COUNT
 };
 

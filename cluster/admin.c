@@ -207,9 +207,13 @@ int admin_failed(const struct admin *admin, enum status status, const char *what
     case STATUS_DENIED:
         return command_fail("%s: the metadata service does not permit it", what);
     case STATUS_KEY_REVOKED:
-        return command_fail("%s: its keys are switched off; `trilith key enable` switches them on again", what);
+        return command_fail("%s: its keys are switched off; `trilith key enable` switches them on again, unless its "
+                            "erasure is asked for (`trilith request list --open`)",
+                            what);
     case STATUS_KEY_AWAY:
         return command_fail("%s: what holds the master keys can't be reached; `trilith status` says why", what);
+    case STATUS_HELD:
+        return command_fail("%s: a legal hold or retention forbids it", what);
     case STATUS_OK:
     case STATUS_CORRUPT:
     case STATUS_GONE:

@@ -18,7 +18,7 @@
 #define COMMAND_FAILED        1
 #define COMMAND_USAGE         2
 #define COMMAND_ARGUMENTS_MAX 4
-#define COMMAND_OPTIONS_MAX   6
+#define COMMAND_OPTIONS_MAX   12
 
 struct client_config;
 struct command;
@@ -75,6 +75,19 @@ int command_locate(struct command *command);
 int command_tenant_create(struct command *command);
 int command_tenant_list(struct command *command);
 int command_tenant_show(struct command *command);
+int command_tenant_erase(struct command *command);
+int command_person_add(struct command *command);
+int command_person_list(struct command *command);
+int command_person_remove(struct command *command);
+int command_person_key(struct command *command);
+int command_request_list(struct command *command);
+int command_request_show(struct command *command);
+int command_request_approve(struct command *command);
+int command_request_cancel(struct command *command);
+int command_request_wait(struct command *command);
+int command_hold(struct command *command);
+int command_bucket_set(struct command *command);
+int command_erase_undo(struct command *command);
 int command_bucket_create(struct command *command);
 int command_bucket_list(struct command *command);
 int command_bucket_show(struct command *command);
@@ -85,11 +98,32 @@ int command_credential_revoke(struct command *command);
 int command_node_list(struct command *command);
 int command_node_show(struct command *command);
 int command_disk_list(struct command *command);
+int command_disk_show(struct command *command);
+int command_disk_drain(struct command *command);
+int command_disk_undrain(struct command *command);
+int command_node_drain(struct command *command);
+int command_node_undrain(struct command *command);
 int command_disk_inspect(struct command *command);
+int command_disk_wipe(struct command *command);
+int command_disk_countersign(struct command *command);
+int command_disk_decommission(struct command *command);
+int command_disk_report(struct command *command);
+int command_node_decommission(struct command *command);
 int command_erase_list(struct command *command);
 int command_erase_show(struct command *command);
 int command_erase_wait(struct command *command);
 int command_erase_now(struct command *command);
+int command_cert_list(struct command *command);
+int command_cert_show(struct command *command);
+int command_cert_export(struct command *command);
+int command_cert_pdf(struct command *command);
+int command_cert_verify(struct command *command);
+int command_ledger_head(struct command *command);
+int command_ledger_export(struct command *command);
+int command_ledger_keys(struct command *command);
+int command_ledger_rotate(struct command *command);
+int command_evidence_export(struct command *command);
+int command_ledger_verify(struct command *command);
 int command_key_show(struct command *command);
 int command_key_rotate(struct command *command);
 int command_key_import(struct command *command);

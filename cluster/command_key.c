@@ -49,7 +49,9 @@ static int key_failed(const struct admin *admin, enum status status, const char 
     case STATUS_BUSY:
         return command_fail("%s: a change of its keys is under way, or too many are; try again in a moment", what);
     case STATUS_CONFLICT:
-        return command_fail("%s: its keys were changed by somebody else meanwhile; look at `trilith key show`", what);
+        return command_fail("%s: its erasure is asked for or under way (`trilith request list`), or its keys were "
+                            "changed by somebody else meanwhile (`trilith key show`)",
+                            what);
     case STATUS_FULL:
         return command_fail("%s: too many data keys are still retiring; wait until their objects are sealed anew",
                             what);

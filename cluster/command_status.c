@@ -1,4 +1,5 @@
 /* command_status.c - the cluster's health, its nodes and its disks, as the metadata service sees them. */
+#include "base/digest.h"
 #include "cluster/admin.h"
 #include "cluster/command.h"
 #include "cluster/output.h"
@@ -24,10 +25,25 @@ static const char *disk_state_word(Trilith__DiskState state)
     return "unknown";
 }
 
-/* What the service said of a disk; its state holds only while its node is up. */
-static const char *disk_word(const Trilith__NodeStatus *node, const Trilith__DiskReport *disk)
+/* What an operator wants of a disk. */
+static Trilith__DiskPhase disk_phase(const Trilith__NodeStatus *node, size_t index)
 {
-    return strcmp(node->state, "down") == 0 ? "unreachable" : disk_state_word(disk->state);
+    return index < node->n_phases ? node->phases[index] : TRILITH__DISK_PHASE__DISK_ACTIVE;
+}
+
+/* What the service said of a disk; its state holds only while its node is up. A disk that was removed and is reported all
+ * the same has come back. */
+static const char *disk_word(const Trilith__NodeStatus *node, size_t index)
+{
+    bool is_down = strcmp(node->state, "down") == 0;
+    if (disk_phase(node, index) == TRILITH__DISK_PHASE__DISK_REMOVED) {
+        return is_down ? "removed" : "removed, came back";
+    }
+    if (!is_down && disk_phase(node, index) == TRILITH__DISK_PHASE__DISK_DRAINING &&
+        node->disks[index]->state == TRILITH__DISK_STATE__DISK_SERVING) {
+        return "draining";
+    }
+    return is_down ? "unreachable" : disk_state_word(node->disks[index]->state);
 }
 
 static uint32_t disk_id(const Trilith__NodeStatus *node, size_t index)
@@ -39,7 +55,7 @@ static json_t *disk_json(const Trilith__NodeStatus *node, size_t index)
 {
     const Trilith__DiskReport *disk = node->disks[index];
     return json_pack("{s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "id", (json_int_t)disk_id(node, index),
-                     "node", node->node->name, "path", disk->path, "state", disk_word(node, disk), "capacity",
+                     "node", node->node->name, "path", disk->path, "state", disk_word(node, index), "capacity",
                      (json_int_t)disk->capacity, "used", (json_int_t)disk->used, "free", (json_int_t)disk->free,
                      "chunks", (json_int_t)disk->chunks, "corrupt_found", (json_int_t)disk->corrupt_found, "wiped",
                      (json_int_t)disk->wiped);
@@ -106,6 +122,24 @@ static json_t *vault_json(const Trilith__VaultStatus *vault)
                      (json_int_t)vault->close_bytes);
 }
 
+static json_t *evidence_json(const Trilith__EvidenceStatus *evidence)
+{
+    char root[2 * SHA256_BYTES + 1] = "";
+    if (evidence == NULL) {
+        return json_null();
+    }
+    if (evidence->ledger_root.len == SHA256_BYTES) {
+        hex_encode(evidence->ledger_root.data, SHA256_BYTES, root);
+    }
+    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:I}", "certificates",
+                     (json_int_t)evidence->certificates, "certificates_due", (json_int_t)evidence->certificates_due,
+                     "ledger_size", (json_int_t)evidence->ledger_size, "ledger_root",
+                     root[0] == '\0' ? json_null() : json_string(root), "message",
+                     evidence->message[0] == '\0' ? json_null() : json_string(evidence->message), "oldest_open",
+                     output_json_time(evidence->oldest_open_ms), "requests_open", (json_int_t)evidence->requests_open,
+                     "moves", (json_int_t)evidence->moves, "grace", (json_int_t)evidence->grace);
+}
+
 static json_t *status_json(const Trilith__ClusterStatusReply *reply)
 {
     json_t *nodes = json_array();
@@ -113,14 +147,14 @@ static json_t *status_json(const Trilith__ClusterStatusReply *reply)
         json_array_append_new(nodes, node_json(reply->nodes[i]));
     }
     /* Nothing repairs PGs yet, so none is ever recovering. */
-    return json_pack("{s:b, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:{s:I}, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "healthy",
-                     reply->healthy ? 1 : 0, "nodes", nodes, "pgs", "total", (json_int_t)reply->pgs_total, "clean",
-                     (json_int_t)reply->pgs_clean, "degraded", (json_int_t)reply->pgs_degraded, "unavailable",
+    return json_pack("{s:b, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:{s:I}, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o}",
+                     "healthy", reply->healthy ? 1 : 0, "nodes", nodes, "pgs", "total", (json_int_t)reply->pgs_total,
+                     "clean", (json_int_t)reply->pgs_clean, "degraded", (json_int_t)reply->pgs_degraded, "unavailable",
                      (json_int_t)reply->pgs_unavailable, "recovering", (json_int_t)0, "erasures", "open",
                      (json_int_t)reply->erasures_open, "objects", (json_int_t)reply->objects, "object_bytes",
                      (json_int_t)reply->object_bytes, "journal_index", (json_int_t)reply->journal_index, "map_epoch",
                      (json_int_t)reply->map_epoch, "version", reply->version, "kms", kms_json(reply->kms), "vault",
-                     vault_json(reply->vault));
+                     vault_json(reply->vault), "evidence", evidence_json(reply->evidence));
 }
 
 static void print_node_title(void)
@@ -150,7 +184,7 @@ static void print_disk(const Trilith__NodeStatus *node, size_t index)
     output_size(disk->used, used);
     output_size(disk->free, unused);
     printf("%-6" PRIu32 " %-12s %-12s %10s %10s %10s %10" PRIu64 " %8" PRIu64 "  %s\n", disk_id(node, index),
-           node->node->name, disk_word(node, disk), capacity, used, unused, disk->chunks, disk->corrupt_found,
+           node->node->name, disk_word(node, index), capacity, used, unused, disk->chunks, disk->corrupt_found,
            disk->path);
 }
 
@@ -186,6 +220,36 @@ static void print_keys(const Trilith__ClusterStatusReply *reply)
     }
 }
 
+/* The oldest open erasure with its age, what certificates there are, and what keeps them from being issued. */
+static void print_evidence(const Trilith__ClusterStatusReply *reply)
+{
+    const Trilith__EvidenceStatus *evidence = reply->evidence;
+    printf("erasures  %" PRIu64 " open", reply->erasures_open);
+    if (evidence != NULL && evidence->oldest_open_ms != 0) {
+        char since[OUTPUT_TIME_BYTES];
+        output_time(evidence->oldest_open_ms, since);
+        printf(", the oldest since %s (`trilith erase list --open`)", since);
+    }
+    if (evidence != NULL && evidence->grace > 0) {
+        printf(", %" PRIu64 " deletions can be taken back", evidence->grace);
+    }
+    printf("\n");
+    if (evidence == NULL) {
+        return;
+    }
+    printf("evidence  %" PRIu64 " certificates issued, %" PRIu64 " due; the ledger has %" PRIu64 " entries\n",
+           evidence->certificates, evidence->certificates_due, evidence->ledger_size);
+    if (evidence->requests_open > 0 || evidence->moves > 0) {
+        printf("requests  %" PRIu64 " open or running; %" PRIu64 " groups are being moved\n", evidence->requests_open,
+               evidence->moves);
+    }
+    if (evidence->message[0] != '\0') {
+        printf("          NO CERTIFICATES ARE ISSUED: ");
+        output_text(evidence->message, strlen(evidence->message));
+        printf("\n");
+    }
+}
+
 static void print_status(const Trilith__ClusterStatusReply *reply)
 {
     unsigned up = 0;
@@ -199,7 +263,7 @@ static void print_status(const Trilith__ClusterStatusReply *reply)
     printf("groups    %" PRIu32 ": %" PRIu32 " clean, %" PRIu32 " degraded, %" PRIu32 " unavailable\n",
            reply->pgs_total, reply->pgs_clean, reply->pgs_degraded, reply->pgs_unavailable);
     printf("objects   %" PRIu64 ", %s, each stored three times\n", reply->objects, size);
-    printf("erasures  %" PRIu64 " open\n", reply->erasures_open);
+    print_evidence(reply);
     print_keys(reply);
     printf("\n");
     print_node_title();

@@ -3,6 +3,7 @@
 
 #include "meta/catalog_row.h"
 #include "meta/erasure.h"
+#include "meta/grace.h"
 #include "meta/leaves.h"
 #include "meta/tenants.h"
 
@@ -12,8 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Object.modified_ms and reseal_*, packed: what is added to the object of a commit, then or later. */
-#define ADDED_BYTES_MAX (11 + 6 + 6 + 11 + 11)
+/* Object.modified_ms, reseal_*, legal_hold and retain_until_ms, packed: what is added to the object of a commit, then or
+ * later. */
+#define ADDED_BYTES_MAX (11 + 6 + 6 + 11 + 11 + 2 + 12)
 
 static bool is_letter_or_digit(char c)
 {
@@ -34,7 +36,7 @@ bool bucket_name_is_valid(const char *name)
     return is_letter_or_digit(name[0]) && is_letter_or_digit(name[length - 1]);
 }
 
-static enum status bucket_get(struct tables *tables, uint64_t bucket_id, Trilith__BucketRecord **bucket)
+enum status catalog_bucket_by_id(struct tables *tables, uint64_t bucket_id, Trilith__BucketRecord **bucket)
 {
     return tables_get(tables, key_bucket(bucket_id), &trilith__bucket_record__descriptor, bucket);
 }
@@ -56,7 +58,7 @@ enum status catalog_bucket(struct tables *tables, uint64_t tenant_id, const char
     if (status != STATUS_OK) {
         return status;
     }
-    status = bucket_get(tables, bucket_id, bucket);
+    status = catalog_bucket_by_id(tables, bucket_id, bucket);
     return status == STATUS_OK ? STATUS_OK : tables_missing(tables, status);
 }
 
@@ -64,11 +66,15 @@ enum status catalog_bucket_create(struct change *change, const Trilith__BucketCr
 {
     struct tables *tables = change->tables;
     uint32_t suite = command->suite == 0 ? SUITE_AES_256_GCM : command->suite;
-    if (!bucket_name_is_valid(command->name) || !suite_is_valid(suite)) {
+    if (!bucket_name_is_valid(command->name) || !suite_is_valid(suite) ||
+        !grace_rules_are_valid(command->technique, command->grace_ms)) {
         return STATUS_INVALID;
     }
     Trilith__TenantRecord *tenant = NULL;
     enum status status = tenant_by_id(tables, command->tenant_id, &tenant);
+    if (status == STATUS_OK) {
+        status = tenant_may_change(tenant);
+    }
     if (status != STATUS_OK) {
         return status;
     }
@@ -84,6 +90,8 @@ enum status catalog_bucket_create(struct change *change, const Trilith__BucketCr
     bucket.created_ms = change->time_ms;
     bucket.degraded_writes = command->degraded_writes;
     bucket.suite = suite;
+    bucket.technique = command->technique;
+    bucket.grace_ms = command->grace_ms;
     tenant->buckets++;
     tables_put(tables, key_bucket(bucket.id), &bucket);
     tables_put_number(tables, key_bucket_name(tenant->id, bucket.name), bucket.id);
@@ -101,12 +109,16 @@ enum status catalog_bucket_delete(struct change *change, const Trilith__BucketDe
     if (status != STATUS_OK) {
         return status;
     }
-    if (bucket->objects > 0) {
+    if (bucket->objects > 0 || bucket->grace_objects > 0) {
         return STATUS_NOT_EMPTY;
     }
     status = tenant_by_id(tables, bucket->tenant_id, &tenant);
     if (status != STATUS_OK) {
         return tables_missing(tables, status);
+    }
+    status = tenant_may_change(tenant);
+    if (status != STATUS_OK) {
+        return status;
     }
     tenant->buckets--;
     tables_put(tables, key_tenant(tenant->id), tenant);
@@ -124,10 +136,10 @@ static size_t object_row_bytes_max(const Trilith__Object *object)
            ADDED_BYTES_MAX;
 }
 
-static bool has_reseal_leaf(const Trilith__Object *object)
+static bool has_what_only_we_set(const Trilith__Object *object)
 {
     return object->reseal_page != 0 || object->reseal_slot != 0 || object->reseal_node != 0 ||
-           object->reseal_until_ms != 0;
+           object->reseal_until_ms != 0 || object->legal_hold || object->retain_until_ms != 0;
 }
 
 bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command)
@@ -136,7 +148,7 @@ bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command)
     if (object == NULL || command->key.len < 1 || command->key.len > OBJECT_KEY_BYTES_MAX ||
         object->version_id.len != 16 || object->n_chunks > OBJECT_CHUNKS_MAX ||
         strlen(object->etag) > OBJECT_ETAG_BYTES_MAX || object->sealed_meta.len > OBJECT_META_SEALED_MAX ||
-        !suite_is_valid(object->suite) || has_reseal_leaf(object) || object->base.n_unknown_fields != 0) {
+        !suite_is_valid(object->suite) || has_what_only_we_set(object) || object->base.n_unknown_fields != 0) {
         return false;
     }
     uint64_t bytes = 0;
@@ -196,8 +208,8 @@ static enum status chunks_are_free(struct tables *tables, const Trilith__Object 
 }
 
 /* The row of an object, from message to bytes and back. */
-static enum status object_put(struct tables *tables, uint64_t bucket_id, ProtobufCBinaryData key,
-                              const Trilith__Object *object, uint64_t replaced_erasure_id)
+enum status object_row_put(struct tables *tables, uint64_t bucket_id, ProtobufCBinaryData key,
+                           const Trilith__Object *object, uint64_t replaced_erasure_id)
 {
     size_t capacity = object_row_bytes_max(object);
     uint8_t *row = scratch_take(&tables->scratch, capacity);
@@ -233,8 +245,8 @@ bool object_row_decode(struct kv_slice value, struct object_row *row)
     return !reader.failed;
 }
 
-static enum status object_get(struct tables *tables, uint64_t bucket_id, ProtobufCBinaryData key,
-                              struct object_row *row, Trilith__Object **object)
+enum status object_row_get(struct tables *tables, uint64_t bucket_id, ProtobufCBinaryData key, struct object_row *row,
+                           Trilith__Object **object)
 {
     if (key.len < 1 || key.len > OBJECT_KEY_BYTES_MAX) {
         return STATUS_NOT_FOUND;
@@ -255,7 +267,7 @@ enum status catalog_object(struct tables *tables, uint64_t bucket_id, ProtobufCB
                            Trilith__Object **object)
 {
     struct object_row row;
-    return object_get(tables, bucket_id, object_key, &row, object);
+    return object_row_get(tables, bucket_id, object_key, &row, object);
 }
 
 static void chunks_refer(struct tables *tables, const Trilith__BucketRecord *bucket, const Trilith__Object *object)
@@ -271,36 +283,60 @@ static void chunks_refer(struct tables *tables, const Trilith__BucketRecord *buc
     }
 }
 
-/* Count a version in, and the one it replaces out; either may be NULL. Writes bucket and tenant. */
-static enum status count_versions(struct change *change, Trilith__BucketRecord *bucket, Trilith__TenantRecord *tenant,
-                                  const Trilith__Object *added, const Trilith__Object *removed)
+/* Versions that come and go with one command; each may be NULL. */
+struct version_count {
+    const Trilith__Object *added;
+    const Trilith__Object *erased;
+    const Trilith__Object *graced; /* it leaves the table, but its leaf, its chunks and its place under a DEK stay */
+};
+
+static enum status count_under_deks(struct change *change, const Trilith__TenantRecord *tenant,
+                                    const struct version_count *count)
 {
-    uint64_t objects_in = added != NULL ? 1 : 0;
-    uint64_t objects_out = removed != NULL ? 1 : 0;
-    uint64_t bytes_in = added != NULL ? added->size : 0;
-    uint64_t bytes_out = removed != NULL ? removed->size : 0;
-    bucket->objects += objects_in - objects_out;
-    tenant->objects += objects_in - objects_out;
-    tenant->object_bytes += bytes_in - bytes_out;
-    change->cluster->objects += objects_in - objects_out;
-    change->cluster->object_bytes += bytes_in - bytes_out;
-    if (added != NULL) {
-        Trilith__DekRecord *dek = tenant_dek(tenant, added->dek_version);
+    if (count->added != NULL) {
+        Trilith__DekRecord *dek = tenant_dek(tenant, count->added->dek_version);
         CHECK(dek != NULL); /* dek_check() has seen to it. */
         dek->objects++;
-        dek->object_bytes += bytes_in;
+        dek->object_bytes += count->added->size;
     }
-    if (removed != NULL) {
-        Trilith__DekRecord *dek = tenant_dek(tenant, removed->dek_version);
-        if (dek == NULL || dek->objects == 0 || dek->object_bytes < bytes_out) {
+    if (count->erased != NULL) {
+        Trilith__DekRecord *dek = tenant_dek(tenant, count->erased->dek_version);
+        if (dek == NULL || dek->objects == 0 || dek->object_bytes < count->erased->size) {
             return tables_fail(change->tables, STATUS_CORRUPT);
         }
         dek->objects--;
-        dek->object_bytes -= bytes_out;
+        dek->object_bytes -= count->erased->size;
+    }
+    return STATUS_OK;
+}
+
+/* Count versions in and out. Writes bucket and tenant. */
+static enum status count_versions(struct change *change, Trilith__BucketRecord *bucket, Trilith__TenantRecord *tenant,
+                                  const struct version_count *count)
+{
+    const Trilith__Object *removed = count->erased != NULL ? count->erased : count->graced;
+    uint64_t objects_in = count->added != NULL ? 1 : 0;
+    uint64_t objects_out = removed != NULL ? 1 : 0;
+    uint64_t bytes_in = count->added != NULL ? count->added->size : 0;
+    uint64_t bytes_out = removed != NULL ? removed->size : 0;
+    CHECK(count->erased == NULL || count->graced == NULL); /* A key has one version. */
+    bucket->objects += objects_in - objects_out;
+    tenant->objects += objects_in - objects_out;
+    tenant->object_bytes += bytes_in - bytes_out;
+    tenant->chunks += count->added != NULL ? count->added->n_chunks : 0;
+    tenant->chunks -= count->erased != NULL ? count->erased->n_chunks : 0;
+    change->cluster->objects += objects_in - objects_out;
+    change->cluster->object_bytes += bytes_in - bytes_out;
+    if (count->graced != NULL) {
+        bucket->grace_objects++;
+        tenant->grace_objects++;
+        tenant->grace_bytes += bytes_out;
+        change->cluster->grace_objects++;
     }
     tables_put(change->tables, key_bucket(bucket->id), bucket);
+    enum status status = count_under_deks(change, tenant, count);
     tables_put(change->tables, key_tenant(tenant->id), tenant);
-    return STATUS_OK;
+    return status;
 }
 
 /* The leaves that go with a version: its own, and one that was leased to seal it anew and may have been used for that,
@@ -310,6 +346,37 @@ static size_t version_leaves(const Trilith__Object *object, struct leaf_at leave
     leaves[0] = (struct leaf_at){.page = object->page, .slot = object->slot};
     leaves[1] = (struct leaf_at){.page = object->reseal_page, .slot = object->reseal_slot, .idle = true};
     return object->reseal_page != 0 ? 2 : 1;
+}
+
+/* How a version leaves the catalog. */
+struct departure {
+    const char *reason;
+    const char *requested_by;
+    ProtobufCBinaryData ref_salt;
+    bool graced; /* it can be taken back for a time: nothing of it is destroyed now */
+};
+
+/* Which of its leaves go now: of one with a time of grace only the idle one. The first is at `*first`. */
+static size_t departing_leaves(const Trilith__Object *version, const struct departure *departure,
+                               struct leaf_at leaves[2], size_t *first)
+{
+    size_t count = version_leaves(version, leaves);
+    *first = departure->graced ? 1 : 0;
+    return count - *first;
+}
+
+/* Its erasure begins, or its time of grace. */
+static enum status version_departs(struct change *change, const Trilith__BucketRecord *bucket, ProtobufCBinaryData key,
+                                   const Trilith__Object *version, const struct departure *departure)
+{
+    uint8_t object_ref[ERASURE_REF_BYTES];
+    struct erasure_cause cause = {
+        .reason = departure->reason, .requested_by = departure->requested_by, .technique = bucket->technique};
+    if (erasure_object_ref(departure->ref_salt, version->version_id.data, bucket->name, key, object_ref)) {
+        cause.object_ref = object_ref;
+    }
+    return departure->graced ? grace_begin(change, bucket, key, version, &cause, departure->ref_salt)
+                             : erasure_of_version(change, bucket->tenant_id, bucket->id, &cause, version);
 }
 
 /* ---- leases ------------------------------------------------------------------------------------ */
@@ -327,7 +394,7 @@ static enum status lease_for_reseal(struct change *change, Trilith__BucketRecord
     struct object_row row;
     Trilith__Object *object = NULL;
     struct leaf_at leaves[2];
-    enum status status = object_get(change->tables, bucket->id, command->reseal_key, &row, &object);
+    enum status status = object_row_get(change->tables, bucket->id, command->reseal_key, &row, &object);
     if (status != STATUS_OK) {
         return status == STATUS_NOT_FOUND ? STATUS_CONFLICT : status;
     }
@@ -344,7 +411,7 @@ static enum status lease_for_reseal(struct change *change, Trilith__BucketRecord
     object->reseal_slot = change->outcome.leased.first_slot;
     object->reseal_node = command->node_id;
     object->reseal_until_ms = change->time_ms + RESEAL_HOLD_MS + object->size * 1000 / RESEAL_HOLD_BYTES_PER_S;
-    return object_put(change->tables, bucket->id, command->reseal_key, object, row.replaced_erasure_id);
+    return object_row_put(change->tables, bucket->id, command->reseal_key, object, row.replaced_erasure_id);
 }
 
 enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeaves *command)
@@ -354,12 +421,21 @@ enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeav
         return STATUS_INVALID;
     }
     Trilith__BucketRecord *bucket = NULL;
-    enum status status = bucket_get(change->tables, command->bucket_id, &bucket);
+    enum status status = catalog_bucket_by_id(change->tables, command->bucket_id, &bucket);
     if (status != STATUS_OK) {
         return status;
     }
     if (bucket->tenant_id != command->tenant_id) {
         return STATUS_NOT_FOUND;
+    }
+    Trilith__TenantRecord *tenant = NULL;
+    status = tenant_by_id(change->tables, bucket->tenant_id, &tenant);
+    if (status != STATUS_OK) {
+        return tables_missing(change->tables, status);
+    }
+    status = tenant_may_change(tenant);
+    if (status != STATUS_OK) {
+        return status;
     }
     status = command->reseal_key.len > 0
                  ? lease_for_reseal(change, bucket, command)
@@ -386,7 +462,7 @@ static enum status commit_read(struct commit *commit)
 {
     struct tables *tables = commit->change->tables;
     const Trilith__ObjectCommitRequest *command = commit->command;
-    enum status status = bucket_get(tables, command->bucket_id, &commit->bucket);
+    enum status status = catalog_bucket_by_id(tables, command->bucket_id, &commit->bucket);
     if (status != STATUS_OK) {
         return status;
     }
@@ -397,7 +473,7 @@ static enum status commit_read(struct commit *commit)
     if (status != STATUS_OK) {
         return tables_missing(tables, status);
     }
-    status = object_get(tables, commit->bucket->id, command->key, &commit->row, &commit->replaced);
+    status = object_row_get(tables, commit->bucket->id, command->key, &commit->row, &commit->replaced);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
@@ -447,6 +523,8 @@ static enum status commit_check(const struct commit *commit)
         status = reseal_check(commit);
     } else if (command->if_none_match && commit->replaced != NULL) {
         status = STATUS_EXISTS;
+    } else if (commit->replaced != NULL && version_is_held(commit->replaced, commit->change->time_ms)) {
+        status = STATUS_HELD;
     }
     if (status == STATUS_OK) {
         status = dek_check(commit->tenant, command->object->dek_version);
@@ -454,25 +532,44 @@ static enum status commit_check(const struct commit *commit)
     return status == STATUS_OK ? chunks_are_free(commit->change->tables, command->object) : status;
 }
 
+/* How the version that it replaces goes. Sealed anew it is the same version: there is nothing to take back. */
+static struct departure commit_departure(const struct commit *commit)
+{
+    bool reseal = commit->command->reseal_from != 0;
+    return (struct departure){.reason = reseal ? "reseal" : "overwrite",
+                              .requested_by = commit->command->requested_by,
+                              .ref_salt = commit->command->ref_salt,
+                              .graced = !reseal && commit->bucket->grace_ms > 0};
+}
+
 /* Its leaf and chunks for those of the version that it replaces. */
 static enum status commit_exchange(const struct commit *commit)
 {
     const Trilith__Object *object = commit->command->object;
     const Trilith__Object *replaced = commit->replaced;
-    bool reseal = commit->command->reseal_from != 0;
+    const struct departure departure = commit_departure(commit);
     const struct leaf_at used = {.page = object->page, .slot = object->slot};
     struct leaf_at gone[2];
-    size_t gone_count = replaced != NULL ? version_leaves(replaced, gone) : 0;
-    if (reseal) {
+    size_t first = 0;
+    size_t gone_count = replaced != NULL ? departing_leaves(replaced, &departure, gone, &first) : 0;
+    if (commit->command->reseal_from != 0) {
         gone_count = 1; /* The other one is `used`. */
     }
-    enum status status =
-        leaves_exchange(commit->change, commit->bucket->tenant_id, commit->bucket->id, &used, 1, gone, gone_count);
+    enum status status = leaves_exchange(commit->change, commit->bucket->tenant_id, commit->bucket->id, &used, 1,
+                                         gone + first, gone_count);
     if (status == STATUS_OK && replaced != NULL) {
-        const char *reason = reseal ? "reseal" : "overwrite";
-        status = erasure_of_version(commit->change, commit->bucket->tenant_id, reason, replaced);
+        status = version_departs(commit->change, commit->bucket, commit->command->key, replaced, &departure);
     }
     return status;
+}
+
+static enum status commit_count(const struct commit *commit)
+{
+    bool graced = commit_departure(commit).graced;
+    const struct version_count count = {.added = commit->command->object,
+                                        .erased = graced ? NULL : commit->replaced,
+                                        .graced = graced ? commit->replaced : NULL};
+    return count_versions(commit->change, commit->bucket, commit->tenant, &count);
 }
 
 enum status catalog_object_commit(struct change *change, const Trilith__ObjectCommitRequest *command)
@@ -496,17 +593,19 @@ enum status catalog_object_commit(struct change *change, const Trilith__ObjectCo
         status = commit_exchange(&commit);
     }
     if (status == STATUS_OK) {
-        status = count_versions(change, commit.bucket, commit.tenant, command->object, commit.replaced);
+        status = commit_count(&commit);
     }
     if (status != STATUS_OK) {
         return status;
     }
     Trilith__Object object = *command->object;
     object.modified_ms = reseal ? commit.row.modified_ms : change->time_ms;
+    object.legal_hold = reseal && commit.replaced->legal_hold;
+    object.retain_until_ms = reseal ? commit.replaced->retain_until_ms : 0;
     change->outcome.modified_ms = object.modified_ms;
     chunks_refer(change->tables, commit.bucket, &object);
-    return object_put(change->tables, commit.bucket->id, command->key, &object,
-                      reseal ? commit.row.replaced_erasure_id : change->outcome.erasure_id);
+    return object_row_put(change->tables, commit.bucket->id, command->key, &object,
+                          reseal ? commit.row.replaced_erasure_id : change->outcome.erasure_id);
 }
 
 /* ---- delete ------------------------------------------------------------------------------------ */
@@ -521,7 +620,7 @@ enum status catalog_object_delete(struct change *change, const Trilith__ObjectDe
     }
     struct object_row row;
     Trilith__Object *object = NULL;
-    status = object_get(tables, bucket->id, command->key, &row, &object);
+    status = object_row_get(tables, bucket->id, command->key, &row, &object);
     if (status != STATUS_OK) {
         return status == STATUS_NOT_FOUND ? STATUS_OK : status;
     }
@@ -531,13 +630,28 @@ enum status catalog_object_delete(struct change *change, const Trilith__ObjectDe
     if (status != STATUS_OK) {
         return tables_missing(tables, status);
     }
+    status = tenant_may_change(tenant);
+    if (status == STATUS_OK && version_is_held(object, change->time_ms)) {
+        status = STATUS_HELD;
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const struct departure departure = {.reason = "delete",
+                                        .requested_by = command->requested_by,
+                                        .ref_salt = command->ref_salt,
+                                        .graced = bucket->grace_ms > 0};
     struct leaf_at leaves[2];
-    status = leaves_exchange(change, bucket->tenant_id, bucket->id, NULL, 0, leaves, version_leaves(object, leaves));
+    size_t first = 0;
+    size_t leaf_count = departing_leaves(object, &departure, leaves, &first);
+    status = leaves_exchange(change, bucket->tenant_id, bucket->id, NULL, 0, leaves + first, leaf_count);
     if (status == STATUS_OK) {
-        status = erasure_of_version(change, bucket->tenant_id, "delete", object);
+        status = version_departs(change, bucket, command->key, object, &departure);
     }
     if (status == STATUS_OK) {
-        status = count_versions(change, bucket, tenant, NULL, object);
+        const struct version_count count = {.erased = departure.graced ? NULL : object,
+                                            .graced = departure.graced ? object : NULL};
+        status = count_versions(change, bucket, tenant, &count);
     }
     tables_delete(tables, key_object(bucket->id, command->key.data, command->key.len));
     return status;

@@ -60,6 +60,7 @@ bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command);
  *   STATUS_CONFLICT   the leaf is not leased to this bucket now, was used or punctured; a chunk is condemned, or
  *                     belongs to a version already; the DEK was destroyed meanwhile
  *   STATUS_KEY_REVOKED the tenant's keys are switched off
+ *   STATUS_HELD       a legal hold or retention forbids that the version before goes
  *   STATUS_INVALID    malformed (catalog_commit_is_valid()), or a PG or DEK that does not exist
  * With reseal_from the version stays what it is (version id, size, etag, times) and only its chunks, leaf and DEK change;
  * the old chunks and leaf are an erasure. Again, when the version is under that leaf already: STATUS_OK, nothing changes
@@ -67,7 +68,9 @@ bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command);
  * that DEK, or the leaf is not the last one leased to seal it anew; STATUS_INVALID: not to the current DEK, or another
  * size or etag. */
 MUST_USE enum status catalog_object_commit(struct change *change, const Trilith__ObjectCommitRequest *command);
-/* Outcome as the reply: STATUS_OK with erasure_id 0 when there was no such object. STATUS_CONFLICT: no such bucket. */
+/* Outcome as the reply: STATUS_OK with erasure_id 0 when there was no such object. STATUS_CONFLICT: no such bucket;
+ * STATUS_HELD; STATUS_KEY_REVOKED: the tenant is being erased, or that is asked for. In a bucket with a grace time the version
+ * can be taken back until that is over (grace.h): so too one that is overwritten. */
 MUST_USE enum status catalog_object_delete(struct change *change, const Trilith__ObjectDeleteRequest *command);
 
 /* ---- reads ------------------------------------------------------------------------------------- */
@@ -90,6 +93,7 @@ MUST_USE enum status catalog_reseal_walk(struct tables *tables, struct reseal_wa
 /* STATUS_OK, STATUS_NOT_FOUND. The record stands in the scratch memory. */
 MUST_USE enum status catalog_bucket(struct tables *tables, uint64_t tenant_id, const char *name,
                                     Trilith__BucketRecord **bucket);
+MUST_USE enum status catalog_bucket_by_id(struct tables *tables, uint64_t bucket_id, Trilith__BucketRecord **bucket);
 MUST_USE enum status catalog_bucket_list(struct tables *tables, uint64_t tenant_id, const char *start_after,
                                          uint32_t max, Trilith__BucketListReply *reply);
 Trilith__Bucket *catalog_bucket_message(struct tables *tables, const Trilith__BucketRecord *record);

@@ -19,6 +19,8 @@ Trilith__Bucket *catalog_bucket_message(struct tables *tables, const Trilith__Bu
     bucket->created_ms = record->created_ms;
     bucket->degraded_writes = record->degraded_writes;
     bucket->suite = record->suite;
+    bucket->technique = record->technique;
+    bucket->grace_ms = record->grace_ms;
     return bucket;
 }
 

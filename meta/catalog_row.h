@@ -1,8 +1,9 @@
-/* catalog_row.h - private to the catalog: the beginning of an object's row (layout: catalog.h). */
+/* catalog_row.h - private to the catalog and what takes versions out of it and back (grace.c): an object's row (layout:
+ * catalog.h). */
 #ifndef TRILITH_META_CATALOG_ROW_H
 #define TRILITH_META_CATALOG_ROW_H
 
-#include "base/kv.h"
+#include "meta/tables.h"
 
 #include <stdint.h>
 
@@ -21,5 +22,11 @@ struct object_row {
 
 /* False: the bytes end too early. */
 bool object_row_decode(struct kv_slice value, struct object_row *row);
+
+/* From row to message, in the scratch, and back. STATUS_OK, STATUS_NOT_FOUND; else the tables have failed. */
+MUST_USE enum status object_row_get(struct tables *tables, uint64_t bucket_id, ProtobufCBinaryData key,
+                                    struct object_row *row, Trilith__Object **object);
+MUST_USE enum status object_row_put(struct tables *tables, uint64_t bucket_id, ProtobufCBinaryData key,
+                                    const Trilith__Object *object, uint64_t replaced_erasure_id);
 
 #endif

@@ -38,6 +38,7 @@ struct change {
     struct tables *tables;
     Trilith__ClusterRecord *cluster; /* counters; kept when the command is not refused */
     uint64_t time_ms;
+    uint64_t index; /* of the command in the journal */
     struct outcome outcome;
 };
 

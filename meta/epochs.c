@@ -70,6 +70,7 @@ static void epoch_settle(struct change *change, Trilith__EpochRecord *record, ui
     if (cluster->keys_sealed_below > cluster->keys_destroyed_below) {
         tables_put_number(change->tables, key_erasures_end(cluster->keys_sealed_below), record->epoch);
     }
+    tables_put_number(change->tables, key_seal_epoch(cluster->seal), record->epoch);
     CHECK(cluster->erasures_open >= cluster->wiped_sealed);
     cluster->erasures_open -= cluster->wiped_sealed;
     cluster->wiped_sealed = 0;
@@ -195,16 +196,13 @@ enum status epochs_get(struct tables *tables, uint64_t epoch, Trilith__EpochReco
     return tables_get(tables, key_epoch(epoch), &trilith__epoch_record__descriptor, record);
 }
 
-enum status epochs_of_erasure(struct tables *tables, uint64_t erasure_id, Trilith__EpochRecord **record)
+/* The epoch that the first row at or behind `start` names. */
+static enum status epoch_behind(struct tables *tables, const struct table_key *start, Trilith__EpochRecord **record)
 {
-    if (erasure_id == UINT64_MAX) {
-        return STATUS_NOT_FOUND;
-    }
     struct table_walk walk;
     struct kv_slice key, value;
-    struct table_key start = key_erasures_end(erasure_id + 1);
-    table_walk_open(&walk, tables, key_prefix(start, 1));
-    table_walk_seek(&walk, &start);
+    table_walk_open(&walk, tables, key_prefix(*start, 1));
+    table_walk_seek(&walk, start);
     bool found = table_walk_row(&walk, &key, &value);
     uint64_t epoch = 0;
     if (found && value.bytes == 8) {
@@ -220,7 +218,22 @@ enum status epochs_of_erasure(struct tables *tables, uint64_t erasure_id, Trilit
     return status == STATUS_OK ? STATUS_OK : tables_missing(tables, status);
 }
 
+enum status epochs_of_erasure(struct tables *tables, uint64_t erasure_id, Trilith__EpochRecord **record)
+{
+    if (erasure_id == UINT64_MAX) {
+        return STATUS_NOT_FOUND;
+    }
+    struct table_key start = key_erasures_end(erasure_id + 1);
+    return epoch_behind(tables, &start, record);
+}
+
+enum status epochs_of_seal(struct tables *tables, uint64_t seal, Trilith__EpochRecord **record)
+{
+    struct table_key start = key_seal_epoch(seal);
+    return epoch_behind(tables, &start, record);
+}
+
 bool epochs_balance(const Trilith__ClusterRecord *cluster)
 {
-    return cluster->leaves_live == cluster->objects + cluster->deks;
+    return cluster->leaves_live == cluster->objects + cluster->grace_objects + cluster->deks + cluster->refs;
 }

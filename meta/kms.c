@@ -48,6 +48,7 @@ struct kms {
     struct loop_task performed;
     struct kms_call copy;
     struct key *copy_dek; /* guarded */
+    struct kms_batch copy_batch;
 };
 
 static const char *operation_name(enum kms_operation operation)
@@ -67,8 +68,58 @@ static const char *operation_name(enum kms_operation operation)
         return "destroy";
     case KMS_CHECK:
         return "check";
+    case KMS_SIGNING_KEY:
+        return "signing-key";
+    case KMS_SIGN:
+        return "sign";
     }
     UNREACHABLE();
+}
+
+/* ---- signing ----------------------------------------------------------------------------------- */
+
+const uint8_t *kms_batch_message(const struct kms_batch *batch, uint32_t index, size_t *bytes)
+{
+    uint32_t start = index == 0 ? 0 : batch->ends[index - 1];
+    CHECK(index < batch->count);
+    *bytes = batch->ends[index] - start;
+    return batch->bytes + start;
+}
+
+static bool batch_is_valid(const struct kms_batch *batch)
+{
+    uint32_t end = 0;
+    bool valid = batch != NULL && batch->count > 0 && batch->count <= KMS_SIGN_MAX;
+    for (uint32_t i = 0; valid && i < batch->count; i++) {
+        valid = batch->ends[i] >= end && batch->ends[i] <= KMS_SIGN_BYTES_MAX;
+        end = batch->ends[i];
+    }
+    return valid;
+}
+
+static bool batch_verifies(const struct kms_call *call)
+{
+    for (uint32_t i = 0; i < call->batch->count; i++) {
+        size_t bytes = 0;
+        const uint8_t *message = kms_batch_message(call->batch, i, &bytes);
+        if (!signature_verify(&call->signing_key, message, bytes, &call->batch->signatures[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void kms_perform(struct kms_provider *provider, struct kms_call *call)
+{
+    provider->ops->perform(provider, call);
+    if (call->operation == KMS_SIGN && call->status == STATUS_OK && !batch_verifies(call)) {
+        call->status = STATUS_NOT_FOUND;
+        (void)snprintf(
+            call->message, sizeof(call->message),
+            "the KMS provider %s has another signing key %u than this cluster: put back the key file or token "
+            "that it began with",
+            provider->name, call->number);
+    }
 }
 
 static bool operation_has_dek(enum kms_operation operation)
@@ -91,6 +142,7 @@ static void kms_drop(struct kms *kms)
     (void)pthread_mutex_unlock(&kms->mutex);
     if (last) {
         guarded_release(kms->copy_dek);
+        free(kms->copy_batch.bytes);
         (void)pthread_cond_destroy(&kms->changed);
         (void)pthread_mutex_destroy(&kms->mutex);
         free(kms);
@@ -129,7 +181,7 @@ static void *worker_run(void *argument)
             continue;
         }
         (void)pthread_mutex_unlock(&kms->mutex);
-        kms->provider->ops->perform(kms->provider, &kms->copy);
+        kms_perform(kms->provider, &kms->copy);
         (void)pthread_mutex_lock(&kms->mutex);
         kms->performing = false;
         (void)pthread_cond_signal(&kms->changed); /* kms_close() may be waiting for it. */
@@ -223,6 +275,13 @@ static void call_begin(struct kms *kms, struct kms_call *call)
     if (call->operation == KMS_WRAP) {
         *kms->copy_dek = *call->dek;
     }
+    kms->copy.batch = NULL;
+    if (call->operation == KMS_SIGN) {
+        kms->copy.batch = &kms->copy_batch;
+        kms->copy_batch.count = call->batch->count;
+        memcpy(kms->copy_batch.ends, call->batch->ends, sizeof(call->batch->ends));
+        memcpy(kms->copy_batch.bytes, call->batch->bytes, call->batch->ends[call->batch->count - 1]);
+    }
     kms->performing = true;
     (void)pthread_cond_signal(&kms->changed);
     (void)pthread_mutex_unlock(&kms->mutex);
@@ -231,7 +290,7 @@ static void call_begin(struct kms *kms, struct kms_call *call)
 
 static void call_perform_inline(struct kms *kms, struct kms_call *call)
 {
-    kms->provider->ops->perform(kms->provider, call);
+    kms_perform(kms->provider, call);
     health_note(kms, call->status != STATUS_KEY_AWAY, call->message);
     call_answer(kms, call);
 }
@@ -264,7 +323,11 @@ static void call_take_results(struct kms *kms, struct kms_call *call)
     memcpy(call->public_key, copy->public_key, sizeof(call->public_key));
     memcpy(call->algorithm, copy->algorithm, sizeof(call->algorithm));
     memcpy(call->message, copy->message, sizeof(call->message));
+    call->signing_key = copy->signing_key;
     call->status = copy->status;
+    if (call->operation == KMS_SIGN && call->status == STATUS_OK) {
+        memcpy(call->batch->signatures, kms->copy_batch.signatures, sizeof(call->batch->signatures));
+    }
     if (call->operation == KMS_UNWRAP && call->status == STATUS_OK) {
         *call->dek = *kms->copy_dek;
     }
@@ -339,11 +402,15 @@ struct kms *kms_open(struct loop *loop, struct kms_provider *provider, const str
     CHECK(options->inline_calls || options->call_ns > 0);
     struct kms *kms = calloc(1, sizeof(*kms));
     struct key *copy_dek = guarded_take(sizeof(*copy_dek));
-    if (kms == NULL || copy_dek == NULL || !primitives_init(kms)) {
+    uint8_t *copy_bytes = options->inline_calls ? NULL : malloc(KMS_SIGN_BYTES_MAX);
+    bool has_memory = kms != NULL && copy_dek != NULL && (copy_bytes != NULL || options->inline_calls);
+    if (!has_memory || !primitives_init(kms)) {
         free(kms);
+        free(copy_bytes);
         guarded_release(copy_dek);
         return NULL;
     }
+    kms->copy_batch.bytes = copy_bytes;
     kms->loop = loop;
     kms->provider = provider;
     kms->provider_name = provider->name;
@@ -415,6 +482,7 @@ void kms_start(struct kms *kms, struct kms_call *call)
     CHECK(call->done != NULL);
     CHECK(!kms->closed);
     CHECK(!operation_has_dek(call->operation) || call->dek != NULL);
+    CHECK(call->operation != KMS_SIGN || batch_is_valid(call->batch));
     CHECK(call->context_bytes <= sizeof(call->context));
     CHECK(call->sealed_bytes <= sizeof(call->sealed));
     CHECK(memchr(call->cmk, '\0', sizeof(call->cmk)) != NULL);

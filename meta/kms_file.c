@@ -39,6 +39,7 @@ struct secrets {
     struct key store;
     struct key cmk;
     struct key check;
+    struct key seed;
     uint8_t plain[TRANSPORT_PRIVATE_BYTES_MAX];
 };
 
@@ -357,6 +358,34 @@ static void perform_destroy(struct kms_file *file, struct kms_call *call)
     }
 }
 
+/* ---- signing keys ------------------------------------------------------------------------------ */
+
+/* The seed of signing key `number` into the scratch. */
+static void seed_derive(struct kms_file *file, uint32_t number)
+{
+    char label[sizeof("sign 4294967295")];
+    (void)snprintf(label, sizeof(label), "sign %u", number);
+    derive_named_key(&file->secrets->master, label, &file->secrets->seed);
+}
+
+static void perform_signing_key(struct kms_file *file, struct kms_call *call)
+{
+    seed_derive(file, call->number);
+    signature_public_key(&file->secrets->seed, &call->signing_key);
+}
+
+static void perform_sign(struct kms_file *file, struct kms_call *call)
+{
+    seed_derive(file, call->number);
+    for (uint32_t i = 0; i < call->batch->count; i++) {
+        size_t bytes = 0;
+        const uint8_t *message = kms_batch_message(call->batch, i, &bytes);
+        signature_sign(&file->secrets->seed, message, bytes, &call->batch->signatures[i]);
+    }
+}
+
+/* ---- the provider ------------------------------------------------------------------------------ */
+
 static void file_perform(struct kms_provider *provider, struct kms_call *call)
 {
     struct kms_file *file = CONTAINER_OF(provider, struct kms_file, provider);
@@ -383,10 +412,17 @@ static void file_perform(struct kms_provider *provider, struct kms_call *call)
         break;
     case KMS_CHECK:
         break; /* The master key is in memory. */
+    case KMS_SIGNING_KEY:
+        perform_signing_key(file, call);
+        break;
+    case KMS_SIGN:
+        perform_sign(file, call);
+        break;
     }
     struct secrets *secrets = file->secrets;
     wipe_memory(&secrets->cmk, sizeof(secrets->cmk));
     wipe_memory(&secrets->check, sizeof(secrets->check));
+    wipe_memory(&secrets->seed, sizeof(secrets->seed));
     wipe_memory(secrets->plain, sizeof(secrets->plain));
 }
 

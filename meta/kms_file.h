@@ -3,6 +3,7 @@
  *   id           = 12 random bytes, the first bit telling whether it was imported, then 4 bytes that follow from the
  *                  master key and those: so a CMK of another key file is told from one that is damaged
  *   CMK          = derive_named_key(master, "cmk <32 hex digits of its id>")
+ *   signing key  Ed25519, seed = derive_named_key(master, "sign <number in decimal>")
  *   FILE.keys/   imported CMKs "<32 hex digits>.cmk" and the pair "transport", mode 0600, directory 0700; each is a box
  *                under derive_named_key(master, "store"), bound to the file's name
  *

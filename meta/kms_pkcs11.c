@@ -353,6 +353,12 @@ static void perform_once(struct kms_pkcs11 *kms, struct kms_call *call)
     case KMS_CHECK:
         perform_check(kms, call);
         break;
+    case KMS_SIGNING_KEY:
+        pkcs11_signing_key(kms, call);
+        break;
+    case KMS_SIGN:
+        pkcs11_sign(kms, call);
+        break;
     }
     wipe_memory(kms->scratch, SCRATCH_BYTES);
 }

@@ -7,6 +7,9 @@
  * CKM_RSA_PKCS_OAEP. A token that does not tell how long an unwrapped key is (SoftHSM2) is asked for the length of a copy
  * in its session, which is destroyed at once.
  *
+ * Signing keys are Ed25519 pairs made in the token, labelled "trilith-sign-<number>", CKA_SENSITIVE and not CKA_EXTRACTABLE.
+ * A token without CKM_EDDSA can hold none (STATUS_UNSUPPORTED): then there are no certificates, and all else goes on.
+ *
  * The module is loaded with dlopen() and called by one thread. A token that was removed, restarted or locked is opened
  * again with the next call; until then calls answer STATUS_KEY_AWAY with the reason. One that is away when the provider is
  * opened is no different: an HSM that fails together with this server must not keep it from starting. A wrong PIN is not

@@ -68,6 +68,7 @@ static bool leaf_is_live(const Trilith__PageRecord *record, uint32_t slot)
 enum leaf_action {
     LEAF_ERASE,   /* a live leaf is punctured */
     LEAF_DISCARD, /* punctured, unless it is live */
+    LEAF_DROP,    /* punctured, live or not */
     LEAF_USE,     /* a leased leaf becomes live */
 };
 
@@ -131,6 +132,11 @@ static enum status leaf_act(struct page_edit *edit, const struct leaf_owner *own
         return STATUS_OK;
     case LEAF_DISCARD:
         if (!bit_is_set(edit->record->used.data, slot) && !bit_is_set(edit->record->punctured.data, slot)) {
+            leaf_puncture(edit, slot);
+        }
+        return STATUS_OK;
+    case LEAF_DROP:
+        if (!bit_is_set(edit->record->punctured.data, slot)) {
             leaf_puncture(edit, slot);
         }
         return STATUS_OK;
@@ -432,11 +438,12 @@ enum status leaves_lapse(struct change *change)
 
 /* ---- whole buckets ----------------------------------------------------------------------------- */
 
-static size_t bucket_pages(struct table_walk *walk)
+/* How many pages the walk has before it, but for those behind `max`. */
+static size_t bucket_pages(struct table_walk *walk, size_t max)
 {
     struct kv_slice key, value;
     size_t count = 0;
-    for (; count < PAGES_DROPPED_MAX && table_walk_row(walk, &key, &value); table_walk_next(walk)) {
+    for (; count < max && table_walk_row(walk, &key, &value); table_walk_next(walk)) {
         count++;
     }
     table_walk_seek(walk, &walk->prefix);
@@ -453,24 +460,27 @@ static bool page_has_live_leaf(const Trilith__PageRecord *record)
     return false;
 }
 
-/* Puncture what is left of a page, unless something on it lives. */
-static enum status page_drop(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t page)
+/* Puncture what is left of a page: if something on it lives, only when that is to go too. */
+static enum status page_drop(struct change *change, enum leaf_action action, uint64_t tenant_id, uint64_t bucket_id,
+                             uint32_t page)
 {
     Trilith__PageRecord *record = NULL;
     enum status status = page_get(change->tables, page, &record);
     if (status != STATUS_OK) {
         return tables_missing(change->tables, status);
     }
-    if (page_has_live_leaf(record)) {
+    if (action == LEAF_DISCARD && page_has_live_leaf(record)) {
         return STATUS_OK;
     }
     const struct leaf_owner owner = {.tenant_id = tenant_id, .bucket_id = bucket_id};
-    const struct leaf_edit all = {.action = LEAF_DISCARD, .range = {.page = page, .count = PAGE_LEAVES}};
+    const struct leaf_edit all = {.action = action, .range = {.page = page, .count = PAGE_LEAVES}};
     tables_delete(change->tables, key_bucket_page(tenant_id, bucket_id, page));
     return page_apply(change, &owner, &all, 1);
 }
 
-enum status leaves_drop(struct change *change, uint64_t tenant_id, uint64_t bucket_id)
+/* Drop up to `max` pages of a bucket. */
+static enum status pages_drop(struct change *change, enum leaf_action action, uint64_t tenant_id, uint64_t bucket_id,
+                              size_t max, bool *more)
 {
     struct tables *tables = change->tables;
     struct scratch *scratch = &tables->scratch;
@@ -478,19 +488,37 @@ enum status leaves_drop(struct change *change, uint64_t tenant_id, uint64_t buck
     struct kv_slice key, value;
     enum status status = STATUS_OK;
     table_walk_open(&walk, tables, key_prefix(key_bucket_page(tenant_id, bucket_id, 0), 17));
-    size_t pages = bucket_pages(&walk);
+    size_t pages = bucket_pages(&walk, max);
     if (!punctures_begin(change, pages)) {
         status = tables_fail(tables, STATUS_TOO_LARGE);
     }
     for (; status == STATUS_OK && pages > 0 && table_walk_row(&walk, &key, &value); table_walk_next(&walk)) {
         /* The records of so many pages do not fit into the scratch together: each is given back. */
         size_t used_bytes = scratch->used;
-        status = page_drop(change, tenant_id, bucket_id, (uint32_t)number_of_be((const uint8_t *)key.data + 17, 4));
+        uint32_t page = (uint32_t)number_of_be((const uint8_t *)key.data + 17, 4);
+        status = page_drop(change, action, tenant_id, bucket_id, page);
         scratch->used = used_bytes;
         pages--;
     }
+    *more = status == STATUS_OK && table_walk_row(&walk, &key, &value);
     table_walk_close(&walk);
     return status == STATUS_OK ? tables->failed : status;
+}
+
+enum status leaves_drop(struct change *change, uint64_t tenant_id, uint64_t bucket_id)
+{
+    bool more = false;
+    return pages_drop(change, LEAF_DISCARD, tenant_id, bucket_id, PAGES_DROPPED_MAX, &more);
+}
+
+enum status leaves_drop_live(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t max_pages,
+                             uint64_t *live_dropped, bool *more)
+{
+    CHECK(max_pages >= 1 && max_pages <= PAGES_DROPPED_MAX);
+    uint64_t before = change->cluster->leaves_live;
+    enum status status = pages_drop(change, LEAF_DROP, tenant_id, bucket_id, max_pages, more);
+    *live_dropped = before - change->cluster->leaves_live;
+    return status;
 }
 
 /* ---- for a vault that opens -------------------------------------------------------------------- */

@@ -55,6 +55,13 @@ bool leaves_have_lapsed(struct tables *tables, uint64_t time_ms);
  * PAGES_DROPPED_MAX pages; further ones hold nothing live either. The bucket is being deleted. STATUS_OK. */
 MUST_USE enum status leaves_drop(struct change *change, uint64_t tenant_id, uint64_t bucket_id);
 
+/* Puncture every leaf of up to `max_pages` pages of a bucket (0: of the tenant's keys), live ones too: its tenant is being
+ * erased, and what used them goes with this command or went before. `*live_dropped` were live: the caller counts versions,
+ * DEKs and reference keys down by as many (epochs_balance()). `*more`: there are more pages, for another command. Once per
+ * command, which punctures nothing else. Nothing may be leased to the bucket any more. STATUS_OK. */
+MUST_USE enum status leaves_drop_live(struct change *change, uint64_t tenant_id, uint64_t bucket_id, uint32_t max_pages,
+                                      uint64_t *live_dropped, bool *more);
+
 /* Call `each` for every page with punctures that the vault's current table may still hold. For a vault that opens. */
 MUST_USE enum status leaves_each_dirty(struct tables *tables,
                                        void (*each)(void *user, const struct page_puncture *puncture), void *user);

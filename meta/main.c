@@ -14,6 +14,7 @@
 #include "meta/vault/slot_file.h"
 
 #include "base/buggify.h"
+#include "base/digest.h"
 #include "base/kv_rocksdb.h"
 #include "base/log.h"
 #include "base/uring.h"
@@ -24,6 +25,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,6 +35,7 @@
 #define JOURNAL_SEGMENTS   2 /* used ones above which the tables are flushed */
 #define COVERS_CACHE_BYTES MIB(8)
 #define TURN_NS            (NS_PER_S / 2)
+#define READ_BYTES         KIB(64)
 
 /* Everything that is open, in the order it was opened. */
 struct program {
@@ -58,6 +61,7 @@ struct program {
     bool stopped;
     enum status status;
     bool failed;
+    char software_sha256[2 * SHA256_BYTES + 1];
 };
 
 static struct uring_loop *signalled_loop;
@@ -321,6 +325,29 @@ static enum status start_service(struct program *program)
     return program->status;
 }
 
+/* The SHA-256 of the program that runs, for certificates; stays empty when it can't be read. */
+static void digest_program(struct program *program)
+{
+    struct digest digest;
+    uint8_t hash[DIGEST_BYTES_MAX];
+    FILE *file = fopen("/proc/self/exe", "re");
+    uint8_t *buffer = file != NULL ? malloc(READ_BYTES) : NULL;
+    if (buffer != NULL) {
+        digest_begin(&digest, DIGEST_SHA256);
+        for (size_t got = 0; (got = fread(buffer, 1, READ_BYTES, file)) > 0;) {
+            digest_update(&digest, buffer, got);
+        }
+        digest_end(&digest, hash);
+        if (ferror(file) == 0) {
+            hex_encode(hash, SHA256_BYTES, program->software_sha256);
+        }
+    }
+    free(buffer);
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+}
+
 static enum status open_service(struct program *program)
 {
     const struct meta_options *options = &program->options;
@@ -334,13 +361,17 @@ static enum status open_service(struct program *program)
         .vault = {.loop = loop, .disk = program->vault_disk, .covers = program->covers, .slot = program->slot},
         .failed = service_failed,
         .user = program};
-    const struct meta_service_options service_options = {.node_lease_ms = options->node_lease_ms,
-                                                         .leaf_lease_ms = options->leaf_lease_ms,
-                                                         .key_lease_ms = options->key_lease_ms,
-                                                         .pgs_per_disk = (uint32_t)options->pgs_per_disk,
-                                                         .scatter_width = (uint32_t)options->scatter_width,
-                                                         .epoch_ms = options->epoch_ms,
-                                                         .dek_retire_ms = options->dek_retire_ms};
+    struct meta_service_options service_options = {.node_lease_ms = options->node_lease_ms,
+                                                   .leaf_lease_ms = options->leaf_lease_ms,
+                                                   .key_lease_ms = options->key_lease_ms,
+                                                   .pgs_per_disk = (uint32_t)options->pgs_per_disk,
+                                                   .scatter_width = (uint32_t)options->scatter_width,
+                                                   .epoch_ms = options->epoch_ms,
+                                                   .dek_retire_ms = options->dek_retire_ms,
+                                                   .signing_overlap_ms = options->signing_overlap_ms,
+                                                   .organization = options->organization};
+    digest_program(program);
+    memcpy(service_options.software_sha256, program->software_sha256, sizeof(program->software_sha256));
     program->service = meta_service_open(&parts, &service_options);
     if (program->service == NULL) {
         (void)snprintf(program->message, MESSAGE_BYTES, "no (locked) memory for the service: raise the limit memlock");

@@ -87,6 +87,38 @@ uint64_t membership_silence_ns(const struct membership *membership, uint64_t nod
     return now_ns > since ? now_ns - since : 0;
 }
 
+void membership_set_map_epoch(struct membership *membership, uint64_t node_id, uint64_t map_epoch)
+{
+    for (size_t i = 0; i < MEMBERSHIP_NODES_MAX && membership->members[i].node_id != 0; i++) {
+        if (membership->members[i].node_id == node_id) {
+            membership->members[i].map_epoch = map_epoch;
+        }
+    }
+}
+
+bool membership_node_has_map(const struct membership *membership, uint64_t node_id, uint64_t map_epoch, uint64_t now_ns)
+{
+    const struct member *member = membership_member(membership, node_id);
+    return (member != NULL && member->heard && member->map_epoch >= map_epoch) ||
+           membership_node_state(membership, node_id, now_ns) == NODE_DOWN;
+}
+
+void membership_set_keys_since(struct membership *membership, uint64_t node_id, uint64_t index)
+{
+    for (size_t i = 0; i < MEMBERSHIP_NODES_MAX && membership->members[i].node_id != 0; i++) {
+        struct member *member = &membership->members[i];
+        if (member->node_id == node_id && (index == 0 || index > member->keys_since)) {
+            member->keys_since = index;
+        }
+    }
+}
+
+uint64_t membership_keys_since(const struct membership *membership, uint64_t node_id)
+{
+    const struct member *member = membership_member(membership, node_id);
+    return member != NULL ? member->keys_since : 0;
+}
+
 enum node_state membership_node_state(const struct membership *membership, uint64_t node_id, uint64_t now_ns)
 {
     const struct member *member = membership_member(membership, node_id);

@@ -36,6 +36,8 @@ struct member {
     uint64_t node_id; /* 0: free entry */
     uint64_t heard_ns;
     bool heard;
+    uint64_t map_epoch;  /* of the map that it has, by its last heartbeat; 0: it has not said since it registered */
+    uint64_t keys_since; /* membership_keys_since() */
     uint32_t disk_count;
     struct disk_belief *disks; /* MEMBERSHIP_NODE_DISKS_MAX */
 };
@@ -53,6 +55,20 @@ void membership_deinit(struct membership *membership);
  * disks, or no memory. */
 MUST_USE enum status membership_hear(struct membership *membership, uint64_t node_id, uint64_t now_ns,
                                      Trilith__DiskReport *const *reports, const uint32_t *disk_ids, size_t count);
+
+/* The node said, in the heartbeat that was just heard, that it has the map of this epoch. 0: it has just registered. */
+void membership_set_map_epoch(struct membership *membership, uint64_t node_id, uint64_t map_epoch);
+/* Whether the node can't acknowledge a put any more by an older map than that of `map_epoch`: it has that map, or its
+ * lease has ended long ago (and with a new one it gets a newer map). */
+bool membership_node_has_map(const struct membership *membership, uint64_t node_id, uint64_t map_epoch,
+                             uint64_t now_ns);
+
+/* The node says that no object key in its memory came with the journal before `index`. Such a thing, once true of a
+ * process, stays true, so the newest one counts, in whatever order they arrive. 0: it has just registered, and may be
+ * another process. */
+void membership_set_keys_since(struct membership *membership, uint64_t node_id, uint64_t index);
+/* What the node last said, 0: nothing since it registered, or since this leader began. */
+uint64_t membership_keys_since(const struct membership *membership, uint64_t node_id);
 
 enum node_state membership_node_state(const struct membership *membership, uint64_t node_id, uint64_t now_ns);
 /* "up", "suspect", "down". */

@@ -5,8 +5,9 @@
 #include "base/config.h"
 #include "base/net.h"
 
-#define META_PATH_BYTES  1024
-#define META_TOKEN_BYTES 64
+#define META_PATH_BYTES         1024
+#define META_TOKEN_BYTES        64
+#define META_ORGANIZATION_BYTES 128
 
 extern const char *const meta_kms_names[]; /* "file", "pkcs11", NULL */
 
@@ -23,6 +24,8 @@ struct meta_options {
     char vault_slot[META_PATH_BYTES];
     uint64_t epoch_ms;
     uint64_t dek_retire_ms;
+    char organization[META_ORGANIZATION_BYTES];
+    uint64_t signing_overlap_ms;
     uint64_t node_lease_ms;
     uint64_t leaf_lease_ms;
     uint64_t key_lease_ms;

@@ -100,11 +100,19 @@ void placement_set_joining(struct placement *placement, uint32_t disk_id)
     placement->disks[index].joining = true;
 }
 
+void placement_set_closed(struct placement *placement, uint32_t disk_id)
+{
+    uint32_t index = disk_index(placement, disk_id);
+    CHECK(index != NO_DISK);
+    placement->disks[index].closed = true;
+}
+
 static bool is_short(const struct placement *placement, const struct placement_disk *disk)
 {
     uint32_t least = (placement->pgs_per_disk + FIRST_SHARE - 1) / FIRST_SHARE;
     bool below_average = (uint64_t)disk->pgs * placement->disk_count < (uint64_t)placement->pg_count * REPLICAS;
-    return disk->pgs < least || (disk->joining && below_average && disk->pgs < placement->pgs_per_disk);
+    return !disk->closed &&
+           (disk->pgs < least || (disk->joining && below_average && disk->pgs < placement->pgs_per_disk));
 }
 
 /* Of the disks that are short of PGs the one with the fewest, or NO_DISK. */
@@ -149,7 +157,7 @@ static uint32_t best_partner(const struct placement *placement, uint32_t poor, u
     unsigned best_reluctance = 0;
     for (uint32_t i = 0; i < placement->disk_count; i++) {
         const struct placement_disk *disk = &placement->disks[i];
-        if (disk->domain == placement->disks[poor].domain ||
+        if (disk->closed || disk->domain == placement->disks[poor].domain ||
             (other != NO_DISK && disk->domain == placement->disks[other].domain)) {
             continue;
         }
@@ -184,4 +192,27 @@ bool placement_next(struct placement *placement, uint32_t members[REPLICAS])
     }
     count_pg(placement, triple);
     return true;
+}
+
+/* ---- taking a member's place -------------------------------------------------------------------- */
+
+uint32_t placement_choose_target(const struct placement_candidate *candidates, size_t count,
+                                 const uint32_t kept_domains[REPLICAS - 1], uint64_t bytes)
+{
+    const struct placement_candidate *best = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const struct placement_candidate *candidate = &candidates[i];
+        bool shares_domain = false;
+        for (unsigned k = 0; k < REPLICAS - 1; k++) {
+            shares_domain = shares_domain || candidate->domain == kept_domains[k];
+        }
+        if (shares_domain || candidate->free_bytes < bytes) {
+            continue;
+        }
+        if (best == NULL || candidate->free_bytes > best->free_bytes ||
+            (candidate->free_bytes == best->free_bytes && candidate->pgs < best->pgs)) {
+            best = candidate;
+        }
+    }
+    return best != NULL ? best->disk_id : 0;
 }

@@ -28,6 +28,7 @@ struct placement_disk {
     uint32_t pgs;
     uint32_t partners; /* other disks it shares a PG with */
     bool joining;
+    bool closed; /* it is being drained */
 };
 
 /* About 170 KiB: lives in its owner's memory, not on a stack. */
@@ -50,8 +51,26 @@ MUST_USE bool placement_add_pg(struct placement *placement, const uint32_t membe
 /* This disk joins now: give it as many PGs as the others have. */
 void placement_set_joining(struct placement *placement, uint32_t disk_id);
 
+/* This disk gets no PG any more. */
+void placement_set_closed(struct placement *placement, uint32_t disk_id);
+
 /* The next PG to add (already counted), or false when every disk has enough or nothing can be done. */
 bool placement_next(struct placement *placement, uint32_t members[REPLICAS]);
+
+/* ---- taking a member's place -------------------------------------------------------------------- */
+
+/* A disk that could become a member in the place of one that leaves. */
+struct placement_candidate {
+    uint32_t disk_id;
+    uint32_t domain;
+    uint32_t pgs;        /* it is a member or target of */
+    uint64_t free_bytes; /* without what is on its way to it already */
+};
+
+/* Of `count` candidates the one with the most free space that has at least `bytes` and stands in neither of the domains of
+ * the members that stay; of equal ones the one with the fewest PGs, then the first. 0: none. */
+uint32_t placement_choose_target(const struct placement_candidate *candidates, size_t count,
+                                 const uint32_t kept_domains[REPLICAS - 1], uint64_t bytes);
 
 /* Whether the members of a PG stand in three failure domains. False also for an unknown disk. */
 bool placement_pg_is_spread(const struct placement *placement, const uint32_t members[REPLICAS]);

@@ -44,6 +44,7 @@ static const struct service_row rows[] = {
     {TRILITH__MESSAGE_TYPE__CREDENTIAL_LIST, serve_credential_list, NULL},
     {TRILITH__MESSAGE_TYPE__CREDENTIAL_REVOKE, serve_credential_revoke, NULL},
     {TRILITH__MESSAGE_TYPE__OBJECT_LOCATE, serve_object_locate, NULL},
+    {TRILITH__MESSAGE_TYPE__OBJECT_OPENING, serve_object_opening, NULL},
     {TRILITH__MESSAGE_TYPE__ERASURE_GET, serve_erasure_get, NULL},
     {TRILITH__MESSAGE_TYPE__ERASURE_LIST, serve_erasure_list, NULL},
     {TRILITH__MESSAGE_TYPE__KEY_SHOW, serve_key_show, NULL},
@@ -52,6 +53,30 @@ static const struct service_row rows[] = {
     {TRILITH__MESSAGE_TYPE__KEY_IMPORT, serve_key_import, NULL},
     {TRILITH__MESSAGE_TYPE__KEY_SET_STATE, serve_key_set_state, finish_key_set_state},
     {TRILITH__MESSAGE_TYPE__EPOCH_CLOSE, serve_epoch_close, NULL},
+    {TRILITH__MESSAGE_TYPE__OBJECT_HOLD, serve_object_hold, NULL},
+    {TRILITH__MESSAGE_TYPE__BUCKET_SET, serve_bucket_set, finish_bucket_set},
+    {TRILITH__MESSAGE_TYPE__ERASURE_UNDO, serve_erasure_undo, NULL},
+    {TRILITH__MESSAGE_TYPE__PERSON_SET, serve_person_set, NULL},
+    {TRILITH__MESSAGE_TYPE__PERSON_LIST, serve_person_list, NULL},
+    {TRILITH__MESSAGE_TYPE__REQUEST_CREATE, serve_request_create, finish_request},
+    {TRILITH__MESSAGE_TYPE__REQUEST_LIST, serve_request_list, NULL},
+    {TRILITH__MESSAGE_TYPE__REQUEST_GET, serve_request_get, NULL},
+    {TRILITH__MESSAGE_TYPE__REQUEST_APPROVE, serve_request_approve, finish_request},
+    {TRILITH__MESSAGE_TYPE__REQUEST_CANCEL, serve_request_cancel, finish_request},
+    {TRILITH__MESSAGE_TYPE__MEDIUM_REPORT, serve_medium_report, finish_request},
+    {TRILITH__MESSAGE_TYPE__CERT_LIST, serve_cert_list, NULL},
+    {TRILITH__MESSAGE_TYPE__CERT_GET, serve_cert_get, NULL},
+    {TRILITH__MESSAGE_TYPE__LEDGER_HEAD, serve_ledger_head, NULL},
+    {TRILITH__MESSAGE_TYPE__LEDGER_READ, serve_ledger_read, NULL},
+    {TRILITH__MESSAGE_TYPE__ATTESTATION_GET, serve_attestation_get, NULL},
+    {TRILITH__MESSAGE_TYPE__SIGNING_KEY_LIST, serve_signing_key_list, NULL},
+    {TRILITH__MESSAGE_TYPE__SIGNING_KEY_ROTATE, serve_signing_key_rotate, NULL},
+    {TRILITH__MESSAGE_TYPE__MOVE_PULL, serve_move_pull, NULL},
+    {TRILITH__MESSAGE_TYPE__MOVE_CHECK, serve_move_check, NULL},
+    {TRILITH__MESSAGE_TYPE__MOVE_DONE, serve_move_done, finish_move_done},
+    {TRILITH__MESSAGE_TYPE__MOVE_LIST, serve_move_list, NULL},
+    {TRILITH__MESSAGE_TYPE__DISK_DRAIN, serve_disk_drain, finish_disk_drain},
+    {TRILITH__MESSAGE_TYPE__DISK_GET, serve_disk_get, NULL},
 };
 
 static const struct service_row *row_of(uint16_t type)
@@ -201,6 +226,7 @@ static void committed(struct journal_user *user, uint64_t index, const void *byt
     struct outcome outcome = {0};
     enum status status = state_apply(service->parts.state, index, bytes, size, &outcome);
     if (status == STATUS_OK) {
+        certifier_applied(service, &outcome);
         status = service_vault_applied(service, &outcome);
     }
     if (status != STATUS_OK && status != STATUS_EXISTS) {
@@ -235,6 +261,7 @@ void service_fail(struct meta_service *service, enum status status)
     service->failed = status;
     log_event(LOG_ERROR, "meta_failed", "reason=%s message=%s", status_name(status), service->message);
     loop_timer_stop(service->parts.loop, &service->tick);
+    certifier_stop(service);
     operations_answer(service, STATUS_IO);
     service_vault_answer(service, STATUS_IO);
     if (service->started != NULL) {
@@ -270,6 +297,9 @@ static void tick_fire(struct loop_timer *timer)
     service_vault_tick(service);
     key_jobs_tick(service);
     reseal_tick(service);
+    certifier_tick(service);
+    service_moves_tick(service);
+    service_requests_tick(service);
     if (!service_is_sound(service)) {
         return;
     }
@@ -285,6 +315,9 @@ static void tick_fire(struct loop_timer *timer)
 static void service_free(struct meta_service *service)
 {
     membership_deinit(&service->membership);
+    if (service->certifier != NULL) {
+        certifier_close(service->certifier);
+    }
     if (service->keys != NULL) {
         key_pool_close(service->keys);
     }
@@ -297,6 +330,8 @@ static void service_free(struct meta_service *service)
     free(service->jobs);
     free(service->changes);
     free(service->reseals);
+    service_moves_close(service->moves);
+    service_requests_close(service->requests);
     free(service);
 }
 
@@ -308,10 +343,14 @@ static bool service_allocate(struct meta_service *service)
     service->jobs = calloc(KEY_JOBS_MAX, sizeof(*service->jobs));
     service->changes = calloc(KEY_CHANGES_MAX, sizeof(*service->changes));
     service->reseals = calloc(RESEAL_TENANTS_MAX, sizeof(*service->reseals));
+    service->moves = service_moves_open();
+    service->requests = service_requests_open();
     service->keys = key_pool_open(SERVICE_KEYS);
     service->job_keys = key_pool_open(2 * KEY_JOBS_MAX);
-    return service->operations != NULL && service->command != NULL && service->epoch_waits != NULL &&
-           service->jobs != NULL && service->changes != NULL && service->reseals != NULL && service->keys != NULL &&
+    service->certifier = certifier_open(service);
+    return service->certifier != NULL && service->operations != NULL && service->command != NULL &&
+           service->epoch_waits != NULL && service->jobs != NULL && service->changes != NULL &&
+           service->reseals != NULL && service->moves != NULL && service->requests != NULL && service->keys != NULL &&
            service->job_keys != NULL;
 }
 
@@ -489,7 +528,8 @@ static void stop_run(struct loop_task *task)
 
 void service_stop_check(struct meta_service *service)
 {
-    if (service->journal_is_closed && key_jobs_are_idle(service) && service->stop_task.run == NULL) {
+    if (service->journal_is_closed && key_jobs_are_idle(service) && certifier_is_idle(service) &&
+        service->stop_task.run == NULL) {
         service->stop_task.run = stop_run;
         loop_defer(service->parts.loop, &service->stop_task);
     }
@@ -521,6 +561,7 @@ void meta_service_stop(struct meta_service *service, void (*stopped)(void *user)
     service->stopped = stopped;
     service->stopped_user = user;
     loop_timer_stop(service->parts.loop, &service->tick);
+    certifier_stop(service);
     if (service->server != NULL) {
         rpc_server_close(service->server);
         service->server = NULL;

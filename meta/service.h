@@ -37,6 +37,9 @@ struct meta_service_options {
     uint32_t scatter_width;
     uint64_t epoch_ms;      /* how long a leaf that was punctured may stand in the vault; 0: until somebody asks */
     uint64_t dek_retire_ms; /* how long writes that began under a DEK that was rotated out may still be committed */
+    uint64_t signing_overlap_ms; /* how long checkpoints are signed by the signing key before, too */
+    const char *organization;    /* that issues certificates; NULL or "": not said */
+    char software_sha256[65];    /* of the running program, in hex; "": not known */
 };
 
 /* What the service stands on. All stay the caller's and outlive it, but for the journal. */

@@ -5,10 +5,16 @@
 #include "meta/registry.h"
 #include "meta/tenants.h"
 
+#include "base/bytes.h"
+#include "base/digest.h"
+
+#include <stdio.h>
+#include <string.h>
+
 /* ---- buckets ----------------------------------------------------------------------------------- */
 
-static void reply_bucket(struct meta_service *service, struct rpc_request *request, uint64_t tenant_id,
-                         const char *name)
+void service_reply_bucket(struct meta_service *service, struct rpc_request *request, uint64_t tenant_id,
+                          const char *name)
 {
     struct tables *tables = service_tables(service);
     Trilith__BucketRecord *record = NULL;
@@ -44,13 +50,13 @@ void finish_bucket_create(struct meta_service *service, struct rpc_request *requ
 {
     const Trilith__BucketCreateRequest *message = MESSAGE_OF(request, Trilith__BucketCreateRequest);
     (void)outcome;
-    reply_bucket(service, request, message->tenant_id, message->name);
+    service_reply_bucket(service, request, message->tenant_id, message->name);
 }
 
 void serve_bucket_get(struct meta_service *service, struct rpc_request *request)
 {
     const Trilith__BucketGetRequest *message = MESSAGE_OF(request, Trilith__BucketGetRequest);
-    reply_bucket(service, request, message->tenant_id, message->name);
+    service_reply_bucket(service, request, message->tenant_id, message->name);
 }
 
 void serve_bucket_delete(struct meta_service *service, struct rpc_request *request)
@@ -140,18 +146,104 @@ void finish_leaf_lease(struct meta_service *service, struct rpc_request *request
     }
 }
 
+/* ---- names of objects -------------------------------------------------------------------------- */
+
+#define REF_KEY_LABEL "object-ref"
+
+/* K_ref of a tenant. STATUS_NOT_FOUND: it has none. */
+static enum status ref_key(struct meta_service *service, uint64_t tenant_id, struct key *key)
+{
+    Trilith__TenantRecord *tenant = NULL;
+    enum status status = tenant_by_id(service_tables(service), tenant_id, &tenant);
+    if (status != STATUS_OK || tenant->ref_page == 0) {
+        return status == STATUS_OK ? STATUS_NOT_FOUND : status;
+    }
+    struct key *leaf = key_take(service->keys);
+    CHECK(leaf != NULL);
+    status = service_derive(service, tenant->ref_page, tenant->ref_slot, leaf);
+    if (status == STATUS_OK) {
+        derive_named_key(leaf, REF_KEY_LABEL, key);
+    }
+    key_release(service->keys, leaf);
+    return status;
+}
+
+enum status service_ref_salt(struct meta_service *service, uint64_t tenant_id, const char *bucket,
+                             ProtobufCBinaryData object_key, uint8_t salt[SHA256_BYTES])
+{
+    uint8_t name[BUCKET_NAME_BYTES_MAX + 1 + OBJECT_KEY_BYTES_MAX];
+    size_t bucket_bytes = strlen(bucket) + 1; /* With its 00. */
+    if (bucket_bytes > BUCKET_NAME_BYTES_MAX + 1 || object_key.len > OBJECT_KEY_BYTES_MAX) {
+        return STATUS_INVALID;
+    }
+    struct byte_writer writer = byte_writer_of(name, sizeof(name));
+    write_bytes(&writer, bucket, bucket_bytes);
+    write_bytes(&writer, object_key.data, object_key.len);
+    struct key *key = key_take(service->keys);
+    CHECK(key != NULL);
+    enum status status = ref_key(service, tenant_id, key);
+    if (status == STATUS_OK) {
+        hmac_sha256(key->bytes, KEY_BYTES, name, writer.written, salt);
+    }
+    key_release(service->keys, key);
+    return status;
+}
+
+/* Let `*ref_salt` be what the certificate of an erasure of this object is to be made with, or nothing when its tenant has no
+ * reference key (any more); whatever the request said. STATUS_OK, else nothing may be erased now. */
+static enum status ref_salt_fill(struct meta_service *service, uint64_t tenant_id, const char *bucket,
+                                 ProtobufCBinaryData object_key, uint8_t salt[SHA256_BYTES],
+                                 ProtobufCBinaryData *ref_salt)
+{
+    enum status status = service_ref_salt(service, tenant_id, bucket, object_key, salt);
+    *ref_salt = (ProtobufCBinaryData){0};
+    if (status == STATUS_OK) {
+        *ref_salt = (ProtobufCBinaryData){.data = salt, .len = SHA256_BYTES};
+    }
+    bool has_none = status == STATUS_NOT_FOUND || status == STATUS_GONE || status == STATUS_INVALID;
+    return has_none ? STATUS_OK : status;
+}
+
+void serve_object_opening(struct meta_service *service, struct rpc_request *request)
+{
+    const Trilith__ObjectOpeningRequest *message = MESSAGE_OF(request, Trilith__ObjectOpeningRequest);
+    Trilith__ObjectOpeningReply reply;
+    Trilith__TenantRecord *tenant = NULL;
+    uint8_t salt[SHA256_BYTES];
+    trilith__object_opening_reply__init(&reply);
+    enum status status = tenant_by_name(service_tables(service), message->tenant, &tenant);
+    if (status == STATUS_OK) {
+        status = service_ref_salt(service, tenant->id, message->bucket, message->key, salt);
+        reply.ref_salt = (ProtobufCBinaryData){.data = salt, .len = SHA256_BYTES};
+    }
+    service_reply(service, request, status, &reply);
+    wipe_memory(salt, sizeof(salt));
+}
+
 /* ---- objects ----------------------------------------------------------------------------------- */
 
 void serve_object_commit(struct meta_service *service, struct rpc_request *request)
 {
-    Trilith__ObjectCommitRequest *message = MESSAGE_OF(request, Trilith__ObjectCommitRequest);
-    if (!catalog_commit_is_valid(message)) {
-        service_reply_status(service, request, STATUS_INVALID);
+    const Trilith__ObjectCommitRequest *message = MESSAGE_OF(request, Trilith__ObjectCommitRequest);
+    Trilith__ObjectCommitRequest commit = *message;
+    Trilith__BucketRecord *bucket = NULL;
+    char name[BUCKET_NAME_BYTES_MAX + 1];
+    uint8_t salt[SHA256_BYTES];
+    enum status status = catalog_commit_is_valid(message) ? STATUS_OK : STATUS_INVALID;
+    if (status == STATUS_OK) {
+        status = catalog_bucket_by_id(service_tables(service), message->bucket_id, &bucket);
+    }
+    if (status == STATUS_OK) {
+        (void)snprintf(name, sizeof(name), "%s", bucket->name);
+        status = ref_salt_fill(service, message->tenant_id, name, message->key, salt, &commit.ref_salt);
+    }
+    if (status != STATUS_OK) {
+        service_reply_status(service, request, status);
         return;
     }
     Trilith__Command command = TRILITH__COMMAND__INIT;
     command.change_case = TRILITH__COMMAND__CHANGE_OBJECT_COMMIT;
-    command.object_commit = message;
+    command.object_commit = &commit;
     service_submit(service, request, &command);
 }
 
@@ -187,6 +279,7 @@ void serve_object_get(struct meta_service *service, struct rpc_request *request)
         status = tenant_may_use(tables, message->tenant_id);
     }
     if (status == STATUS_OK) {
+        reply.journal_index = state_applied_index(service->parts.state);
         reply.bucket_id = bucket->id;
         reply.leaf = (ProtobufCBinaryData){.data = leaf->bytes, .len = KEY_BYTES};
         status = service_derive(service, reply.object->page, reply.object->slot, leaf);
@@ -197,9 +290,18 @@ void serve_object_get(struct meta_service *service, struct rpc_request *request)
 
 void serve_object_delete(struct meta_service *service, struct rpc_request *request)
 {
+    const Trilith__ObjectDeleteRequest *message = MESSAGE_OF(request, Trilith__ObjectDeleteRequest);
+    Trilith__ObjectDeleteRequest delete = *message;
     Trilith__Command command = TRILITH__COMMAND__INIT;
+    uint8_t salt[SHA256_BYTES];
+    enum status status =
+        ref_salt_fill(service, message->tenant_id, message->bucket, message->key, salt, &delete.ref_salt);
+    if (status != STATUS_OK) {
+        service_reply_status(service, request, status);
+        return;
+    }
     command.change_case = TRILITH__COMMAND__CHANGE_OBJECT_DELETE;
-    command.object_delete = MESSAGE_OF(request, Trilith__ObjectDeleteRequest);
+    command.object_delete = &delete;
     service_submit(service, request, &command);
 }
 

@@ -313,9 +313,19 @@ enum status key_dek_draw(struct key_job *job)
     return key_wrap(job);
 }
 
+/* Is it the first DEK that the job makes? A second leaf goes with that: the tenant's reference key. */
+static enum status leaves_wanted(struct key_job *job, uint32_t *count)
+{
+    Trilith__TenantRecord *tenant = NULL;
+    enum status status = tenant_by_id(service_tables(job->service), job->tenant_id, &tenant);
+    *count = status == STATUS_OK && tenant->dek_version == 0 ? 2 : 1;
+    return status;
+}
+
 /* Note what the KMS made, and lease the leaf that it will be sealed under. */
 enum status key_dek_lease(struct key_job *job)
 {
+    uint32_t count = 1;
     struct key_change *change = job->change;
     wipe_memory(job->dek->bytes, KEY_BYTES);
     if (job->call.sealed_bytes == 0 || job->call.sealed_bytes > KMS_WRAPPED_BYTES_MAX) {
@@ -323,11 +333,15 @@ enum status key_dek_lease(struct key_job *job)
     }
     memcpy(change->deks[change->at].sealed, job->call.sealed, job->call.sealed_bytes);
     change->deks[change->at].sealed_bytes = job->call.sealed_bytes;
+    enum status status = leaves_wanted(job, &count);
+    if (status != STATUS_OK) {
+        return status;
+    }
 
     Trilith__LeaseLeaves lease = TRILITH__LEASE_LEAVES__INIT;
     Trilith__Command command = TRILITH__COMMAND__INIT;
     lease.tenant_id = job->tenant_id;
-    lease.count = 1;
+    lease.count = count;
     lease.expires_ms = service_now_ms(job->service) + KEY_LEASE_MS;
     command.change_case = TRILITH__COMMAND__CHANGE_LEASE_LEAVES;
     command.lease_leaves = &lease;
@@ -342,7 +356,7 @@ enum status key_dek_seal(struct key_job *job)
     uint8_t wrapped[KMS_WRAPPED_BYTES_MAX];
     size_t wrapped_bytes = change->deks[change->at].sealed_bytes;
     struct key *leaf = key_take(service->keys);
-    CHECK(leaf != NULL && job->leased.count == 1);
+    CHECK(leaf != NULL && job->leased.count >= 1);
     memcpy(wrapped, change->deks[change->at].sealed, wrapped_bytes);
     enum status status = service_derive(service, job->leased.page, job->leased.first_slot, leaf);
     if (status == STATUS_OK) {
@@ -369,7 +383,20 @@ enum status key_dek_add(struct key_job *job)
     Trilith__SealedDek dek;
     Trilith__DekAdd add = TRILITH__DEK_ADD__INIT;
     Trilith__Command command = TRILITH__COMMAND__INIT;
+    uint32_t count = 1;
+    enum status status = leaves_wanted(job, &count);
+    if (status == STATUS_OK && job->leased.count < count) {
+        status =
+            STATUS_BUSY; /* That was the last leaf of a page of attempts that were cut off. The next one has a new page. */
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
     sealed_dek_fill(job->change, 0, &dek);
+    if (count == 2) {
+        add.ref_page = job->leased.page;
+        add.ref_slot = job->leased.first_slot + 1;
+    }
     add.tenant_id = job->tenant_id;
     add.dek = &dek;
     add.cmk = job->change->cmk;
@@ -441,6 +468,17 @@ static enum status step_cmk_destroy(struct key_job *job)
     log_event(LOG_INFO, "cmk_set", "tenant=%s cmk=%s replaced=%s deks=%u", job->tenant, job->change->cmk,
               job->change->replaced_cmk, job->change->count);
     return kms_begin(job, KMS_DESTROY, job->change->replaced_cmk);
+}
+
+enum status key_cmk_destroy(struct key_job *job)
+{
+    Trilith__TenantRecord *tenant = NULL;
+    enum status status = tenant_by_id(service_tables(job->service), job->tenant_id, &tenant);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    (void)snprintf(job->tenant, sizeof(job->tenant), "%s", tenant->name);
+    return kms_begin(job, KMS_DESTROY, tenant->cmk);
 }
 
 static enum status step_rewrap(struct key_job *job)

@@ -6,6 +6,7 @@
 #include "meta/registry.h"
 
 #include "base/log.h"
+#include "proto/attestation.h"
 
 #define CHUNKS_MAX 1024u /* in one request */
 
@@ -90,9 +91,17 @@ static void reply_registered(struct meta_service *service, struct rpc_request *r
                                  reply.disk_ids, message->n_disks);
     }
     if (status == STATUS_OK) {
+        membership_set_keys_since(&service->membership, node_id, 0);
         status = registry_map(tables, map_epoch(service), &reply.map);
     }
     service_reply(service, request, status, &reply);
+}
+
+/* What a node says about itself besides its disks: its key, and what each disk lies on; or nothing of the kind. */
+static bool node_is_described(const Trilith__NodeRegisterRequest *message)
+{
+    return (message->public_key.len == 0 || message->public_key.len == PUBLIC_KEY_BYTES) &&
+           (message->n_media == 0 || message->n_media == message->n_disks);
 }
 
 void serve_node_register(struct meta_service *service, struct rpc_request *request)
@@ -105,7 +114,7 @@ void serve_node_register(struct meta_service *service, struct rpc_request *reque
         service_reply_status(service, request, STATUS_DENIED);
         return;
     }
-    if (!reports_are_valid(message->disks, message->n_disks)) {
+    if (!reports_are_valid(message->disks, message->n_disks) || !node_is_described(message)) {
         service_reply_status(service, request, STATUS_INVALID);
         return;
     }
@@ -127,9 +136,11 @@ void serve_node_register(struct meta_service *service, struct rpc_request *reque
         trilith__node_join_disk__init(&disks[i]);
         disks[i].uuid = message->disks[i]->uuid;
         disks[i].capacity = message->disks[i]->capacity;
+        disks[i].medium = message->n_media != 0 ? message->media[i] : NULL;
         join.disks[i] = &disks[i];
     }
     join.n_disks = message->n_disks;
+    join.public_key = message->public_key;
 
     uint64_t node_id = 0;
     if (registry_node_is_known(tables, &join, &node_id) == STATUS_OK) {
@@ -177,6 +188,7 @@ void serve_node_heartbeat(struct meta_service *service, struct rpc_request *requ
     struct tables *tables = service_tables(service);
     uint32_t disk_ids[MEMBERSHIP_NODE_DISKS_MAX];
     uint32_t owing[MEMBERSHIP_NODE_DISKS_MAX];
+    uint32_t moving[MEMBERSHIP_NODE_DISKS_MAX];
     Trilith__NodeHeartbeatReply reply = TRILITH__NODE_HEARTBEAT_REPLY__INIT;
     Trilith__MapNode *node = NULL;
     Trilith__Map *map = NULL;
@@ -191,12 +203,17 @@ void serve_node_heartbeat(struct meta_service *service, struct rpc_request *requ
                                  message->disks, disk_ids, message->n_disks);
     }
     if (status == STATUS_OK) {
+        membership_set_map_epoch(&service->membership, message->node_id, message->map_epoch);
+        if (message->keys_since_index <= state_applied_index(service->parts.state)) {
+            membership_set_keys_since(&service->membership, message->node_id, message->keys_since_index);
+        } /* Else it has heard another journal than this one: that says nothing. */
         status = registry_map(tables, map_epoch(service), &map);
     }
     if (status != STATUS_OK) {
         service_reply_status(service, request, status);
         return;
     }
+    reply.journal_index = state_applied_index(service->parts.state);
     reply.lease_ms = (uint32_t)service->options.node_lease_ms;
     reply.map = message->map_epoch != map->epoch ? map : NULL;
     reply.health = service_disk_health(service, map);
@@ -207,6 +224,8 @@ void serve_node_heartbeat(struct meta_service *service, struct rpc_request *requ
             owing[reply.n_disks_with_wipes++] = disk_ids[i];
         }
     }
+    reply.disks_with_moves = moving;
+    reply.n_disks_with_moves = service_moves_wait_for(service, map, disk_ids, message->n_disks, moving);
     service_reply(service, request, STATUS_OK, &reply);
 }
 
@@ -259,7 +278,9 @@ static void reply_checked(struct meta_service *service, struct rpc_request *requ
     protobuf_c_boolean referenced[CHUNKS_MAX];
     Trilith__ChunksCheckReply reply = TRILITH__CHUNKS_CHECK_REPLY__INIT;
     for (size_t i = 0; i < message->n_chunks; i++) {
-        referenced[i] = tables_find(tables, key_chunk(message->chunks[i]->chunk_id.data)) == STATUS_OK;
+        const uint8_t *id = message->chunks[i]->chunk_id.data;
+        referenced[i] = (message->moved_only || tables_find(tables, key_chunk(id)) == STATUS_OK) &&
+                        erasure_find_moved(tables, message->disk_id, id) == STATUS_NOT_FOUND;
     }
     reply.referenced = referenced;
     reply.n_referenced = message->n_chunks;
@@ -274,12 +295,21 @@ static bool chunk_is_orphan(struct tables *tables, uint32_t disk_id, const uint8
             erasure_find_condemned(tables, chunk_id) == STATUS_NOT_FOUND);
 }
 
+/* Whether the disk holds a copy of a chunk that has moved to other disks, and does not know yet that it must go. */
+static bool chunk_was_moved(struct tables *tables, uint32_t disk_id, const uint8_t *chunk_id)
+{
+    return erasure_find_moved(tables, disk_id, chunk_id) == STATUS_OK &&
+           tables_find(tables, key_wipe(disk_id, chunk_id)) == STATUS_NOT_FOUND;
+}
+
 void serve_chunks_check(struct meta_service *service, struct rpc_request *request)
 {
     const Trilith__ChunksCheckRequest *message = MESSAGE_OF(request, Trilith__ChunksCheckRequest);
     struct tables *tables = service_tables(service);
     Trilith__MapDisk *disk = NULL;
-    enum status status = chunks_are_valid(message->chunks, message->n_chunks)
+    bool names_tenants = message->n_tenant_ids != 0;
+    enum status status = chunks_are_valid(message->chunks, message->n_chunks) &&
+                                 (!names_tenants || message->n_tenant_ids == message->n_chunks)
                              ? registry_disk(tables, message->disk_id, &disk)
                              : STATUS_INVALID;
     if (status != STATUS_OK) {
@@ -290,11 +320,20 @@ void serve_chunks_check(struct meta_service *service, struct rpc_request *reques
     condemn.reason = TRILITH__CONDEMN_REASON__CONDEMN_ORPHAN;
     condemn.disk_id = message->disk_id;
     condemn.chunks = scratch_take(&tables->scratch, (message->n_chunks + 1) * sizeof(condemn.chunks[0]));
+    condemn.tenant_ids = scratch_take(&tables->scratch, (message->n_chunks + 1) * sizeof(condemn.tenant_ids[0]));
+    if (condemn.chunks == NULL || condemn.tenant_ids == NULL) {
+        service_reply_status(service, request, STATUS_TOO_LARGE);
+        return;
+    }
     for (size_t i = 0; i < message->n_chunks; i++) {
-        if (chunk_is_orphan(tables, message->disk_id, message->chunks[i]->chunk_id.data)) {
+        const uint8_t *id = message->chunks[i]->chunk_id.data;
+        if ((!message->moved_only && chunk_is_orphan(tables, message->disk_id, id)) ||
+            chunk_was_moved(tables, message->disk_id, id)) {
+            condemn.tenant_ids[condemn.n_chunks] = names_tenants ? message->tenant_ids[i] : 0;
             condemn.chunks[condemn.n_chunks++] = message->chunks[i];
         }
     }
+    condemn.n_tenant_ids = names_tenants ? condemn.n_chunks : 0;
     if (condemn.n_chunks == 0) {
         reply_checked(service, request);
         return;
@@ -327,6 +366,32 @@ void serve_wipe_pull(struct meta_service *service, struct rpc_request *request)
     service_reply(service, request, status, &reply);
 }
 
+/* Whether the node that has the disk has signed, with the key that it registered, for exactly these results. STATUS_OK;
+ * STATUS_DENIED: it has not; STATUS_INVALID: it is no attestation; STATUS_NOT_FOUND: no such disk; STATUS_TOO_LARGE.
+ * `*packed`: what is kept of it, to be freed with free(). */
+static enum status wipes_are_attested(struct tables *tables, const Trilith__WipeDoneRequest *message, uint8_t **packed,
+                                      size_t *packed_bytes)
+{
+    Trilith__MapDisk *disk = NULL;
+    Trilith__MapNode *node = NULL;
+    struct public_key key;
+    if (message->n_results > CHUNKS_MAX) {
+        return STATUS_TOO_LARGE;
+    }
+    enum status status = registry_disk(tables, message->disk_id, &disk);
+    if (status == STATUS_OK) {
+        status = registry_node(tables, disk->node_id, &node);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (message->attestation.len == 0 || registry_node_key(tables, node->id, &key) != STATUS_OK) {
+        return STATUS_DENIED;
+    }
+    return attestation_check_and_pack(message->attestation.data, message->attestation.len, &key, node->name,
+                                      message->disk_id, message->results, message->n_results, packed, packed_bytes);
+}
+
 void serve_wipe_done(struct meta_service *service, struct rpc_request *request)
 {
     const Trilith__WipeDoneRequest *message = MESSAGE_OF(request, Trilith__WipeDoneRequest);
@@ -334,19 +399,43 @@ void serve_wipe_done(struct meta_service *service, struct rpc_request *request)
         service_reply_status(service, request, STATUS_OK);
         return;
     }
+    uint8_t hash[SHA256_BYTES];
+    uint8_t *packed = NULL;
+    size_t packed_bytes = 0;
+    enum status status = wipes_are_attested(service_tables(service), message, &packed, &packed_bytes);
+    if (status != STATUS_OK) {
+        log_event(LOG_WARNING, "wipes_refused", "disk=%u results=%zu reason=%s", message->disk_id, message->n_results,
+                  status_name(status));
+        service_reply_status(service, request, status);
+        return;
+    }
     Trilith__RecordWipes wipes = TRILITH__RECORD_WIPES__INIT;
     Trilith__Command command = TRILITH__COMMAND__INIT;
     wipes.disk_id = message->disk_id;
     wipes.results = message->results;
     wipes.n_results = message->n_results;
+    sha256(message->attestation.data, message->attestation.len, hash);
+    wipes.attestation_packed = (ProtobufCBinaryData){.data = packed, .len = packed_bytes};
+    wipes.attestation_sha256 = (ProtobufCBinaryData){.data = hash, .len = sizeof(hash)};
     command.change_case = TRILITH__COMMAND__CHANGE_RECORD_WIPES;
     command.record_wipes = &wipes;
     service_submit(service, request, &command);
+    free(packed);
 }
 
 /* ---- the cluster, for operators ---------------------------------------------------------------- */
 
-static Trilith__NodeStatus *node_status(struct meta_service *service, Trilith__MapNode *node)
+static Trilith__DiskPhase phase_of(const Trilith__Map *map, uint32_t disk_id)
+{
+    for (size_t i = 0; i < map->n_disks; i++) {
+        if (map->disks[i]->id == disk_id) {
+            return map->disks[i]->phase;
+        }
+    }
+    return TRILITH__DISK_PHASE__DISK_REMOVED;
+}
+
+static Trilith__NodeStatus *node_status(struct meta_service *service, const Trilith__Map *map, Trilith__MapNode *node)
 {
     struct scratch *scratch = &state_tables(service->parts.state)->scratch;
     uint64_t now_ns = loop_now_ns(service->parts.loop);
@@ -360,7 +449,8 @@ static Trilith__NodeStatus *node_status(struct meta_service *service, Trilith__M
     trilith__node_status__init(status);
     status->disks = scratch_take(scratch, (disk_count + 1) * sizeof(status->disks[0]));
     status->disk_ids = scratch_take(scratch, (disk_count + 1) * sizeof(status->disk_ids[0]));
-    if (status->disks == NULL || status->disk_ids == NULL) {
+    status->phases = scratch_take(scratch, (disk_count + 1) * sizeof(status->phases[0]));
+    if (status->disks == NULL || status->disk_ids == NULL || status->phases == NULL) {
         return NULL;
     }
     const char *state = node_state_name(membership_node_state(&service->membership, node->id, now_ns));
@@ -381,9 +471,11 @@ static Trilith__NodeStatus *node_status(struct meta_service *service, Trilith__M
         reports[i].wiped = belief->wiped;
         status->disks[i] = &reports[i];
         status->disk_ids[i] = belief->disk_id;
+        status->phases[i] = phase_of(map, belief->disk_id);
     }
     status->n_disks = disk_count;
     status->n_disk_ids = disk_count;
+    status->n_phases = disk_count;
     return status;
 }
 
@@ -436,7 +528,8 @@ static bool cluster_is_healthy(const Trilith__Map *map, Trilith__DiskHealth *con
         healthy = healthy && strcmp(reply->nodes[i]->state, "up") == 0;
     }
     for (size_t i = 0; i < map->n_disks; i++) {
-        healthy = healthy && health[i]->up && health[i]->state == TRILITH__DISK_STATE__DISK_SERVING;
+        bool is_removed = map->disks[i]->phase == TRILITH__DISK_PHASE__DISK_REMOVED;
+        healthy = healthy && (is_removed || (health[i]->up && health[i]->state == TRILITH__DISK_STATE__DISK_SERVING));
     }
     return healthy;
 }
@@ -449,6 +542,7 @@ void serve_cluster_status(struct meta_service *service, struct rpc_request *requ
     Trilith__ClusterStatusReply reply = TRILITH__CLUSTER_STATUS_REPLY__INIT;
     Trilith__KmsStatus kms;
     Trilith__VaultStatus vault;
+    Trilith__EvidenceStatus evidence = certifier_status(service); /* First: it uses the scratch. */
     Trilith__Map *map = NULL;
     enum status status = registry_map(tables, cluster->map_epoch, &map);
     Trilith__DiskHealth **health = status == STATUS_OK ? service_disk_health(service, map) : NULL;
@@ -458,7 +552,7 @@ void serve_cluster_status(struct meta_service *service, struct rpc_request *requ
         return;
     }
     for (size_t i = 0; i < map->n_nodes; i++) {
-        Trilith__NodeStatus *node = node_status(service, map->nodes[i]);
+        Trilith__NodeStatus *node = node_status(service, map, map->nodes[i]);
         if (node == NULL) {
             service_reply_status(service, request, STATUS_TOO_LARGE);
             return;
@@ -468,6 +562,7 @@ void serve_cluster_status(struct meta_service *service, struct rpc_request *requ
     count_pgs(map, health, &reply);
     reply.healthy = cluster_is_healthy(map, health, &reply);
     fill_keys_and_vault(service, &kms, &vault, &reply);
+    reply.evidence = &evidence;
     reply.cluster_id = cluster->cluster_id;
     reply.erasures_open = cluster->erasures_open;
     reply.objects = cluster->objects;

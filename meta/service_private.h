@@ -6,9 +6,12 @@
 
 #include "meta/catalog.h"
 #include "meta/membership.h"
+#include "meta/moves.h"
 #include "meta/service.h"
 #include "meta/tenants.h"
 #include "proto/rpc.h"
+
+#include "base/digest.h"
 
 #define ACCESS_KEY_BYTES    (ACCESS_KEY_CHARACTERS + 1)
 #define SECRET_KEY_BYTES    41 /* with the terminator */
@@ -74,6 +77,7 @@ struct key_job {
     struct operation operation;
     struct leaf_range leased; /* of the last command */
     uint64_t id;              /* likewise */
+    uint64_t request_id;      /* of a tenant's erasure, whose master key goes */
     uint64_t tenant_id;
     char tenant[TENANT_NAME_BYTES_MAX + 1];
     uint32_t version;                  /* the DEK that is opened */
@@ -154,9 +158,14 @@ struct meta_service {
     struct key_change *changes; /* KEY_CHANGES_MAX */
     uint64_t kms_checked_ns;
 
+    struct certifier *certifier;
+
     struct reseal *reseals; /* RESEAL_TENANTS_MAX */
     uint64_t reseal_tenant; /* tenants up to this one were looked at in this round */
     uint32_t reseal_turn;   /* whose versions are handed out next */
+
+    struct service_moves *moves;
+    struct service_requests *requests;
 };
 
 /* Pack `command` (its time is filled in) and put it into the journal on behalf of `request`. When that is refused the
@@ -226,6 +235,26 @@ key_step key_unwrap;
 /* Make a DEK, `change->deks[0].version`, and add it: in this order; key_cmk_* for a tenant without CMK. */
 key_step key_cmk_create, key_cmk_take, key_dek_draw, key_dek_lease, key_dek_seal, key_dek_add, key_dek_added;
 
+/* What names an object in certificates (wire.proto, ObjectDeleteRequest.ref_salt): HMAC-SHA256(K_ref of the tenant, bucket | 00 |
+ * key). In service_catalog.c. STATUS_NOT_FOUND: no such tenant, or it has no K_ref; STATUS_INVALID: no name of an object;
+ * statuses of service_derive(), STATUS_GONE for a tenant that was erased. */
+MUST_USE enum status service_ref_salt(struct meta_service *service, uint64_t tenant_id, const char *bucket,
+                                      ProtobufCBinaryData object_key, uint8_t salt[SHA256_BYTES]);
+
+/* Destroy the master key of the job's tenant in the KMS: job->call.status says how that went. */
+key_step key_cmk_destroy;
+
+/* ---- what needs two people, or can be taken back (service_requests.c) --------------------------- */
+
+/* NULL: no memory. */
+MUST_USE struct service_requests *service_requests_open(void);
+/* NULL is allowed. */
+void service_requests_close(struct service_requests *requests);
+void service_requests_tick(struct meta_service *service);
+/* Answer with a bucket (service_catalog.c). */
+void service_reply_bucket(struct meta_service *service, struct rpc_request *request, uint64_t tenant_id,
+                          const char *name);
+
 /* ---- sealing anew (service_reseal.c) ----------------------------------------------------------- */
 
 void reseal_tick(struct meta_service *service);
@@ -236,6 +265,30 @@ bool reseal_is_destroying(const struct meta_service *service, uint64_t tenant_id
 MUST_USE bool credential_reseal_begin(struct meta_service *service, uint64_t tenant_id, const char *access_key,
                                       uint32_t version);
 void reseal_credential_done(struct meta_service *service, uint64_t tenant_id, enum status status);
+
+/* ---- certificates (service_certs.c) ------------------------------------------------------------ */
+
+/* NULL: no memory. */
+MUST_USE struct certifier *certifier_open(struct meta_service *service);
+void certifier_close(struct certifier *certifier);
+/* The service ends: whoever waits for a key is answered, no round begins. */
+void certifier_stop(struct meta_service *service);
+/* Does neither the KMS nor the journal nor the loop have anything of it? */
+bool certifier_is_idle(const struct meta_service *service);
+void certifier_tick(struct meta_service *service);
+/* A command was applied, which may have made something due. */
+void certifier_applied(struct meta_service *service, const struct outcome *outcome);
+/* Look whether something is due. */
+void certifier_wake(struct meta_service *service);
+/* Make the next signing key; `request` is answered when its manifest is in the ledger. */
+void certifier_rotate(struct meta_service *service, struct rpc_request *request);
+/* The ledger's name, "trilith/<cluster id>"; until the next call. */
+const char *certifier_origin(struct meta_service *service);
+Trilith__EvidenceStatus certifier_status(struct meta_service *service);
+/* Answer with the signing keys (service_certs_read.c). */
+void service_reply_signing_keys(struct meta_service *service, struct rpc_request *request);
+/* When the oldest open erasure was asked for; 0: none is open. The scratch is used. */
+uint64_t certs_oldest_open_ms(struct tables *tables);
 
 /* ---- requests ---------------------------------------------------------------------------------- */
 
@@ -249,7 +302,8 @@ service_request serve_node_register, serve_node_heartbeat, serve_chunks_abort, s
 service_finish finish_node_register, finish_chunks_check;
 
 service_request serve_bucket_create, serve_bucket_get, serve_bucket_delete, serve_bucket_list, serve_leaf_lease,
-    serve_object_commit, serve_object_get, serve_object_delete, serve_object_list, serve_object_locate;
+    serve_object_commit, serve_object_get, serve_object_delete, serve_object_list, serve_object_locate,
+    serve_object_opening;
 service_finish finish_bucket_create, finish_leaf_lease, finish_object_commit, finish_object_delete;
 
 service_request serve_credential_get, serve_tenant_create, serve_tenant_list, serve_credential_create,
@@ -260,6 +314,17 @@ service_request serve_tenant_key, serve_key_show, serve_key_rotate, serve_key_tr
 service_finish finish_key_set_state;
 
 service_request serve_epoch_close, serve_reseal_pull;
+
+service_request serve_request_create, serve_request_list, serve_request_get, serve_request_approve,
+    serve_request_cancel, serve_person_set, serve_person_list, serve_object_hold, serve_bucket_set, serve_erasure_undo;
+service_request serve_medium_report;
+service_finish finish_request, finish_bucket_set;
+
+service_request serve_cert_list, serve_cert_get, serve_ledger_head, serve_ledger_read, serve_attestation_get,
+    serve_signing_key_list, serve_signing_key_rotate;
+
+service_request serve_move_pull, serve_move_check, serve_move_done, serve_move_list, serve_disk_drain, serve_disk_get;
+service_finish finish_move_done, finish_disk_drain;
 
 /* The health of all disks of `map`, in scratch memory. NULL: no room. */
 Trilith__DiskHealth **service_disk_health(struct meta_service *service, const Trilith__Map *map);

@@ -2,10 +2,16 @@
 #include "meta/state.h"
 
 #include "meta/catalog.h"
+#include "meta/certificates.h"
 #include "meta/epochs.h"
 #include "meta/erasure.h"
+#include "meta/grace.h"
 #include "meta/leaves.h"
+#include "meta/moves.h"
+#include "meta/people.h"
 #include "meta/registry.h"
+#include "meta/requests.h"
+#include "meta/tenant_erasure.h"
 #include "meta/tenants.h"
 
 #include "base/bytes.h"
@@ -22,6 +28,7 @@ struct state {
     uint8_t cluster_id[16];
     uint8_t commitment[COMMITMENT_BYTES];
     uint8_t sealed_commitment[COMMITMENT_BYTES];
+    uint8_t ledger_root[SHA256_BYTES];
 };
 
 /* ---- open -------------------------------------------------------------------------------------- */
@@ -48,7 +55,8 @@ static bool bytes_are_valid(ProtobufCBinaryData value, size_t size)
 static bool cluster_is_valid(const Trilith__ClusterRecord *record)
 {
     return record->cluster_id.len == 16 && bytes_are_valid(record->commitment, COMMITMENT_BYTES) &&
-           bytes_are_valid(record->sealed_commitment, COMMITMENT_BYTES);
+           bytes_are_valid(record->sealed_commitment, COMMITMENT_BYTES) &&
+           bytes_are_valid(record->ledger_root, SHA256_BYTES);
 }
 
 /* Let `value`, of `size` bytes or none, stand in `buffer`. */
@@ -67,6 +75,7 @@ static void cluster_keep(struct state *state, const Trilith__ClusterRecord *reco
     bytes_keep(&state->cluster.cluster_id, state->cluster_id, sizeof(state->cluster_id));
     bytes_keep(&state->cluster.commitment, state->commitment, sizeof(state->commitment));
     bytes_keep(&state->cluster.sealed_commitment, state->sealed_commitment, sizeof(state->sealed_commitment));
+    bytes_keep(&state->cluster.ledger_root, state->ledger_root, sizeof(state->ledger_root));
     /* The record was unpacked into scratch memory; what protobuf-c noted about it goes with that. */
     state->cluster.base.n_unknown_fields = 0;
     state->cluster.base.unknown_fields = NULL;
@@ -211,6 +220,38 @@ static enum status change_apply(struct change *change, const Trilith__Command *c
         return epochs_erased(change, command->epoch_erased);
     case TRILITH__COMMAND__CHANGE_LAPSE_LEAVES:
         return leaves_lapse(change);
+    case TRILITH__COMMAND__CHANGE_CERT_ISSUE:
+        return certificates_issue(change, command->cert_issue);
+    case TRILITH__COMMAND__CHANGE_SIGNING_KEY_ADD:
+        return signing_key_add(change, command->signing_key_add);
+    case TRILITH__COMMAND__CHANGE_DISK_DRAIN:
+        return moves_disk_drain(change, command->disk_drain);
+    case TRILITH__COMMAND__CHANGE_PG_MOVE_BEGIN:
+        return moves_begin(change, command->pg_move_begin);
+    case TRILITH__COMMAND__CHANGE_PG_MOVE_END:
+        return moves_end(change, command->pg_move_end);
+    case TRILITH__COMMAND__CHANGE_DISK_REMOVE:
+        return moves_disk_remove(change, command->disk_remove);
+    case TRILITH__COMMAND__CHANGE_NODE_REMOVE:
+        return moves_node_remove(change, command->node_remove);
+    case TRILITH__COMMAND__CHANGE_PERSON_SET:
+        return person_set(change, command->person_set);
+    case TRILITH__COMMAND__CHANGE_REQUEST_CREATE:
+        return request_create(change, command->request_create);
+    case TRILITH__COMMAND__CHANGE_REQUEST_APPROVE:
+        return request_approve(change, command->request_approve);
+    case TRILITH__COMMAND__CHANGE_REQUEST_ADVANCE:
+        return request_advance(change, command->request_advance);
+    case TRILITH__COMMAND__CHANGE_TENANT_ERASE_STEP:
+        return tenant_erase_step(change, command->tenant_erase_step);
+    case TRILITH__COMMAND__CHANGE_GRACE_END:
+        return grace_end(change);
+    case TRILITH__COMMAND__CHANGE_ERASURE_UNDO:
+        return grace_undo(change, command->erasure_undo);
+    case TRILITH__COMMAND__CHANGE_OBJECT_HOLD:
+        return grace_hold(change, command->object_hold);
+    case TRILITH__COMMAND__CHANGE_BUCKET_SET:
+        return grace_bucket_set(change, command->bucket_set);
     case TRILITH__COMMAND__CHANGE__NOT_SET:
     case _TRILITH__COMMAND__CHANGE__CASE_IS_INT_SIZE:
         break;
@@ -256,7 +297,7 @@ enum status state_apply(struct state *state, uint64_t index, const void *bytes, 
     }
 
     Trilith__ClusterRecord cluster = state->cluster;
-    struct change change = {.tables = tables, .cluster = &cluster};
+    struct change change = {.tables = tables, .cluster = &cluster, .index = index};
     change.time_ms = command->time_ms > state->time_ms ? command->time_ms : state->time_ms;
     kv_batch_clear(tables->batch);
     change.outcome.status = change_apply(&change, command);

@@ -196,6 +196,11 @@ struct table_key key_erasures_end(uint64_t erasure_id)
     return key_of_number('Y', erasure_id, 8);
 }
 
+struct table_key key_seal_epoch(uint64_t seal)
+{
+    return key_of_number('S', seal, 8);
+}
+
 struct table_key key_erasure(uint64_t erasure_id)
 {
     return key_of_number('e', erasure_id, 8);
@@ -211,6 +216,121 @@ struct table_key key_erasure_disk(uint64_t erasure_id, uint32_t disk_id)
     struct table_key key = key_of_number('W', erasure_id, 8);
     key_add_number(&key, disk_id, 4);
     return key;
+}
+
+struct table_key key_disk_wipes(uint64_t erasure_id, uint32_t disk_id)
+{
+    struct table_key key = key_of_number('f', erasure_id, 8);
+    key_add_number(&key, disk_id, 4);
+    return key;
+}
+
+struct table_key key_attestation(const uint8_t sha256[32])
+{
+    return key_of_bytes('a', sha256, 32);
+}
+
+struct table_key key_uncertified(uint64_t seal, uint64_t erasure_id)
+{
+    struct table_key key = key_of_number('U', seal, 8);
+    key_add_number(&key, erasure_id, 8);
+    return key;
+}
+
+struct table_key key_certificate(uint64_t seq)
+{
+    return key_of_number('z', seq, 8);
+}
+
+struct table_key key_certificate_id(const uint8_t id[16])
+{
+    return key_of_bytes('Z', id, 16);
+}
+
+struct table_key key_tenant_certificate(uint64_t tenant_id, uint64_t seq)
+{
+    struct table_key key = key_of_number('j', tenant_id, 8);
+    key_add_number(&key, seq, 8);
+    return key;
+}
+
+struct table_key key_object_certificate(uint64_t tenant_id, const uint8_t object_ref[32], uint64_t seq)
+{
+    struct table_key key = key_of_number('J', tenant_id, 8);
+    key_add(&key, object_ref, 32);
+    key_add_number(&key, seq, 8);
+    return key;
+}
+
+struct table_key key_ledger_entry(uint64_t index)
+{
+    return key_of_number('L', index, 8);
+}
+
+struct table_key key_ledger_hash(uint8_t level, uint64_t index)
+{
+    struct table_key key = key_of_number('H', level, 1);
+    key_add_number(&key, index, 8);
+    return key;
+}
+
+struct table_key key_checkpoint(void)
+{
+    return key_of_bytes('K', "", 0);
+}
+
+struct table_key key_signing_key(uint32_t number)
+{
+    return key_of_number('s', number, 4);
+}
+
+struct table_key key_grace(uint64_t erasure_id)
+{
+    return key_of_number('G', erasure_id, 8);
+}
+
+struct table_key key_grace_due(uint64_t due_ms, uint64_t erasure_id)
+{
+    struct table_key key = key_of_number('i', due_ms, 8);
+    key_add_number(&key, erasure_id, 8);
+    return key;
+}
+
+struct table_key key_bucket_grace(uint64_t bucket_id, uint64_t erasure_id)
+{
+    struct table_key key = key_of_number('F', bucket_id, 8);
+    key_add_number(&key, erasure_id, 8);
+    return key;
+}
+
+struct table_key key_person(const char *name)
+{
+    return key_of_bytes('h', name, strlen(name));
+}
+
+struct table_key key_request(uint64_t request_id)
+{
+    return key_of_number('q', request_id, 8);
+}
+
+struct table_key key_request_open(uint64_t request_id)
+{
+    return key_of_number('Q', request_id, 8);
+}
+
+struct table_key key_medium(uint32_t disk_id)
+{
+    return key_of_number('m', disk_id, 4);
+}
+
+struct table_key key_node_keys(uint64_t node_id)
+{
+    return key_of_number('p', node_id, 8);
+}
+
+struct table_key key_pg_moving(uint32_t pg_id)
+{
+    return key_of_number('M', pg_id, 4);
 }
 
 struct table_key key_prefix(struct table_key key, size_t bytes)

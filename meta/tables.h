@@ -21,7 +21,8 @@
  *   o       bucket u64 | object key, escaped           an object (catalog.h)
  *   r       chunk[16]                                  ChunkRecord: an object refers to this chunk
  *   x       chunk[16]                                  u64 erasure (0: one that began before): condemned for ever
- *   w       disk u32 | chunk[16]                       u64 erasure: this disk has yet to account for this chunk
+ *   w       disk u32 | chunk[16]                       u64 erasure [| WipeTechnique u8]: this disk has yet to account for
+ *                                                      this chunk; without the second, by the default technique
  *   v       page u32                                   PageRecord
  *   V       tenant u64 | bucket u64 | page u32         (empty) the page is that bucket's; bucket 0: the tenant's keys
  *   l       expires u64 | page u32 | first slot u32    u64 leaves: a lease that has not been lapsed yet
@@ -29,8 +30,30 @@
  *   y       epoch u64                                  EpochRecord
  *   Y       erasures_end u64                           u64 epoch: the first row behind an erasure's id names its epoch
  *   e       erasure u64                                ErasureRecord
- *   E       erasure u64                                (empty) the erasure is open
+ *   S       seal u64                                   u64 epoch: the first row at or behind a seal names the epoch that took
+ *                                                      along what that seal took
+ *   E       erasure u64                                (empty) the erasure is open; u64 seal: so are its keys until then
  *   W       erasure u64 | disk u32                     u64 wipes that this disk still owes
+ *   f       erasure u64 | disk u32                     DiskWipesRecord
+ *   a       sha256[32]                                 AttestationRecord
+ *   U       seal u64 | erasure u64                     (empty) wipes done, a certificate is due when that seal's are gone
+ *   z       seq u64                                    Certificate
+ *   Z       certificate id[16]                         u64 seq
+ *   j       tenant u64 | seq u64                       (empty) the certificate is that tenant's
+ *   J       tenant u64 | object_ref[32] | seq u64      (empty) it is about that object
+ *   L       index u64                                  an entry of the ledger
+ *   H       level u8 | index u64                       hash[32] of a full subtree of the ledger
+ *   K                                                  the ledger's last checkpoint, a signed note
+ *   s       number u32                                 SigningKey
+ *   G       erasure u64                                GraceRecord
+ *   i       due ms u64 | erasure u64                   (empty) that deletion's grace ends then
+ *   F       bucket u64 | erasure u64                   (empty) a version of that bucket is in grace
+ *   h       person                                     Person
+ *   q       request u64                                RequestRecord
+ *   Q       request u64                                (empty) it is open or running
+ *   m       disk u32                                   Medium, as its node told last
+ *   p       node u64                                   NodeKeyRecord
+ *   M       PG u32                                     (empty) it is being moved
  *
  * Object keys may hold any byte. They are escaped so that a suffix (a version, one day) can follow without breaking
  * their order: 00 becomes 00 FF, and the end is 00 01. So "a" < "a\0" < "ab", escaped or not.
@@ -85,9 +108,30 @@ struct table_key key_lease(uint64_t expires_ms, uint32_t page, uint32_t first_sl
 struct table_key key_dirty_page(uint64_t seal, uint32_t page);
 struct table_key key_epoch(uint64_t epoch);
 struct table_key key_erasures_end(uint64_t erasure_id);
+struct table_key key_seal_epoch(uint64_t seal);
 struct table_key key_erasure(uint64_t erasure_id);
 struct table_key key_erasure_open(uint64_t erasure_id);
 struct table_key key_erasure_disk(uint64_t erasure_id, uint32_t disk_id);
+struct table_key key_disk_wipes(uint64_t erasure_id, uint32_t disk_id);
+struct table_key key_attestation(const uint8_t sha256[32]);
+struct table_key key_uncertified(uint64_t seal, uint64_t erasure_id);
+struct table_key key_certificate(uint64_t seq);
+struct table_key key_certificate_id(const uint8_t id[16]);
+struct table_key key_tenant_certificate(uint64_t tenant_id, uint64_t seq);
+struct table_key key_object_certificate(uint64_t tenant_id, const uint8_t object_ref[32], uint64_t seq);
+struct table_key key_ledger_entry(uint64_t index);
+struct table_key key_ledger_hash(uint8_t level, uint64_t index);
+struct table_key key_checkpoint(void);
+struct table_key key_signing_key(uint32_t number);
+struct table_key key_grace(uint64_t erasure_id);
+struct table_key key_grace_due(uint64_t due_ms, uint64_t erasure_id);
+struct table_key key_bucket_grace(uint64_t bucket_id, uint64_t erasure_id);
+struct table_key key_person(const char *name);
+struct table_key key_request(uint64_t request_id);
+struct table_key key_request_open(uint64_t request_id);
+struct table_key key_medium(uint32_t disk_id);
+struct table_key key_node_keys(uint64_t node_id);
+struct table_key key_pg_moving(uint32_t pg_id);
 
 /* The first `bytes` bytes of a key, for walking all keys that begin so. */
 struct table_key key_prefix(struct table_key key, size_t bytes);

@@ -49,7 +49,10 @@ enum status tenant_lease_leaves(struct change *change, const Trilith__LeaseLeave
     if (status != STATUS_OK) {
         return status;
     }
-    status = leaves_lease(change, tenant->id, 0, &tenant->key_page, command, NULL);
+    status = tenant_may_change(tenant);
+    if (status == STATUS_OK) {
+        status = leaves_lease(change, tenant->id, 0, &tenant->key_page, command, NULL);
+    }
     if (status == STATUS_OK) {
         tables_put(change->tables, key_tenant(tenant->id), tenant);
     }
@@ -100,11 +103,17 @@ static enum status dek_record_add(struct change *change, Trilith__TenantRecord *
 enum status tenant_dek_add(struct change *change, const Trilith__DekAdd *command)
 {
     const Trilith__SealedDek *dek = command->dek;
-    if (!sealed_dek_is_valid(dek) || !cmk_name_is_valid(command->cmk)) {
+    bool has_ref = command->ref_page != 0 || command->ref_slot != 0;
+    if (!sealed_dek_is_valid(dek) || !cmk_name_is_valid(command->cmk) ||
+        (has_ref && (command->ref_page == 0 || dek->version != 1))) {
         return STATUS_INVALID;
     }
     Trilith__TenantRecord *tenant = NULL;
     enum status status = tenant_by_id(change->tables, command->tenant_id, &tenant);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = tenant_may_change(tenant);
     if (status != STATUS_OK) {
         return status;
     }
@@ -113,8 +122,9 @@ enum status tenant_dek_add(struct change *change, const Trilith__DekAdd *command
         (!first_cmk && strcmp(tenant->cmk, command->cmk) != 0)) {
         return STATUS_CONFLICT;
     }
-    const struct leaf_at leaf = {.page = dek->page, .slot = dek->slot};
-    status = leaves_exchange(change, tenant->id, 0, &leaf, 1, NULL, 0);
+    const struct leaf_at leaves[2] = {{.page = dek->page, .slot = dek->slot},
+                                      {.page = command->ref_page, .slot = command->ref_slot}};
+    status = leaves_exchange(change, tenant->id, 0, leaves, command->ref_page != 0 ? 2 : 1, NULL, 0);
     if (status == STATUS_OK) {
         status = dek_records_make_room(tenant);
     }
@@ -128,6 +138,11 @@ enum status tenant_dek_add(struct change *change, const Trilith__DekAdd *command
         tenant->cmk = command->cmk;
         tenant->cmk_imported = command->cmk_imported;
         tenant->cmk_ms = change->time_ms;
+    }
+    if (command->ref_page != 0) {
+        tenant->ref_page = command->ref_page;
+        tenant->ref_slot = command->ref_slot;
+        change->cluster->refs++;
     }
     change->cluster->deks++;
     sealed_dek_put(change->tables, tenant->id, dek);
@@ -152,6 +167,10 @@ enum status tenant_dek_destroy(struct change *change, const Trilith__DekDestroy 
     }
     if (record->version == tenant->dek_version) {
         return STATUS_CONFLICT;
+    }
+    status = tenant_may_change(tenant);
+    if (status != STATUS_OK) {
+        return status;
     }
     if (record->objects > 0 || record->credentials > 0) {
         return STATUS_NOT_EMPTY;
@@ -238,7 +257,10 @@ enum status tenant_cmk_set(struct change *change, const Trilith__CmkSet *command
     if (strcmp(tenant->cmk, command->replaced_cmk) != 0) {
         return STATUS_CONFLICT;
     }
-    status = deks_are_all(tenant, command);
+    status = tenant_may_change(tenant);
+    if (status == STATUS_OK) {
+        status = deks_are_all(tenant, command);
+    }
     if (status == STATUS_OK) {
         status = deks_move(change, tenant, command);
     }
@@ -258,6 +280,11 @@ enum status tenant_key_state_set(struct change *change, const Trilith__KeyStateS
 {
     Trilith__TenantRecord *tenant = NULL;
     enum status status = tenant_by_id(change->tables, command->tenant_id, &tenant);
+    if (status == STATUS_OK && tenant_may_change(tenant) != STATUS_OK) {
+        /* Whoever wants them on again cancels the request. */
+        status = tenant->erased_ms != 0 ? STATUS_NOT_FOUND : command->revoked ? STATUS_OK : STATUS_CONFLICT;
+        return status;
+    }
     if (status != STATUS_OK || (bool)tenant->revoked == (bool)command->revoked) {
         return status;
     }

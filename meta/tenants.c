@@ -90,6 +90,10 @@ enum status credential_create(struct change *change, const Trilith__CredentialCr
     if (status != STATUS_NOT_FOUND) {
         return status == STATUS_OK ? STATUS_EXISTS : status;
     }
+    status = tenant_may_change(tenant);
+    if (status != STATUS_OK) {
+        return status;
+    }
     Trilith__DekRecord *dek = tenant_dek(tenant, command->dek_version);
     if (dek == NULL || dek->version != tenant->dek_version) {
         return STATUS_CONFLICT;
@@ -139,6 +143,10 @@ enum status credential_reseal(struct change *change, const Trilith__CredentialRe
     if (status == STATUS_OK) {
         status = credential_leave_dek(tables, credential, &tenant);
     }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = tenant_may_change(tenant);
     if (status != STATUS_OK) {
         return status;
     }
@@ -201,6 +209,9 @@ Trilith__Tenant *tenant_message(struct tables *tables, const Trilith__TenantReco
     tenant->buckets = record->buckets;
     tenant->objects = record->objects;
     tenant->object_bytes = record->object_bytes;
+    tenant->asked_request = record->asked_request;
+    tenant->erasing_request = record->erasing_request;
+    tenant->erased_ms = record->erased_ms;
     return tenant;
 }
 

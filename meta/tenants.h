@@ -1,6 +1,12 @@
 /* tenants.h - companies, their data keys (wrapped) and their access keys (sealed).
  *
- * Nothing here can be opened without the KMS: the state holds boxes. */
+ * Nothing here can be opened without the KMS: the state holds boxes.
+ *
+ * A tenant's first DEK comes with a second leaf, its *reference key*: K_ref is derived from it, and certificates name the
+ * tenant's objects under it, so that only who is given K_ref, or what is derived from it for one object, can tell which object
+ * a certificate is about. The leaf stays where it is for the tenant's life, whatever becomes of DEKs and master keys: a change
+ * of those leases leaves of their own, from further pages when the first is used up. Tenants that an older version made have
+ * none, and their certificates name no objects. */
 #ifndef TRILITH_META_TENANTS_H
 #define TRILITH_META_TENANTS_H
 
@@ -24,7 +30,8 @@ bool role_is_valid(const char *role);
 /* outcome.id: the tenant, also with STATUS_EXISTS. STATUS_OK, also for one that is there and has no DEK yet;
  * STATUS_EXISTS, STATUS_INVALID. */
 MUST_USE enum status tenant_create(struct change *change, const Trilith__TenantCreate *command);
-/* Lease leaves for the tenant's DEKs (bucket 0). STATUS_OK, STATUS_NOT_FOUND, STATUS_INVALID, STATUS_BUSY. */
+/* Lease leaves for the tenant's DEKs (bucket 0). STATUS_OK, STATUS_NOT_FOUND, STATUS_INVALID, STATUS_BUSY; tenant_may_change(),
+ * as the other changes of its keys. */
 MUST_USE enum status tenant_lease_leaves(struct change *change, const Trilith__LeaseLeaves *command);
 /* STATUS_OK; STATUS_NOT_FOUND: no such tenant; STATUS_CONFLICT: not the version after the current one, another CMK, or the
  * leaf is not leased; STATUS_FULL: DEKS_MAX not destroyed; STATUS_INVALID. */
@@ -35,7 +42,7 @@ MUST_USE enum status tenant_dek_destroy(struct change *change, const Trilith__De
 /* STATUS_OK; STATUS_NOT_FOUND; STATUS_CONFLICT: another CMK than the one replaced, not exactly the DEKs that are not
  * destroyed, or leaves that are not leased; STATUS_INVALID. */
 MUST_USE enum status tenant_cmk_set(struct change *change, const Trilith__CmkSet *command);
-/* STATUS_OK, STATUS_NOT_FOUND. */
+/* STATUS_OK, STATUS_NOT_FOUND; STATUS_CONFLICT: they stay off, its erasure is asked for or under way. */
 MUST_USE enum status tenant_key_state_set(struct change *change, const Trilith__KeyStateSet *command);
 /* STATUS_OK; STATUS_NOT_FOUND; STATUS_CONFLICT: not under the current DEK. */
 MUST_USE enum status credential_reseal(struct change *change, const Trilith__CredentialReseal *command);
@@ -57,6 +64,15 @@ MUST_USE enum status tenant_sealed_dek(struct tables *tables, uint64_t tenant_id
 static inline enum status tenant_access(const Trilith__TenantRecord *tenant)
 {
     return tenant->revoked ? STATUS_KEY_REVOKED : STATUS_OK;
+}
+/* May anything of the tenant change now? Not while its erasure is asked for or under way: STATUS_KEY_REVOKED. STATUS_NOT_FOUND:
+ * nothing is left of it but its name. */
+static inline enum status tenant_may_change(const Trilith__TenantRecord *tenant)
+{
+    if (tenant->erased_ms != 0) {
+        return STATUS_NOT_FOUND;
+    }
+    return tenant->asked_request != 0 || tenant->erasing_request != 0 ? STATUS_KEY_REVOKED : STATUS_OK;
 }
 /* The record of one DEK within `tenant`; NULL: none. */
 Trilith__DekRecord *tenant_dek(const Trilith__TenantRecord *tenant, uint32_t version);

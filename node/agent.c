@@ -3,6 +3,7 @@
 
 #include "base/buggify.h"
 #include "base/log.h"
+#include "node/mover.h"
 #include "node/orphans.h"
 #include "node/wiper.h"
 
@@ -13,7 +14,7 @@
 #define REFRESH_PAUSE_NS   (50 * NS_PER_MS)
 #define LEASE_MS_MIN       100u
 #define WIPES_CATCHING_UP  WIPER_PARALLEL_MAX
-#define WIPES_BESIDE_WORK  4u
+#define WIPES_BESIDE_WORK  WIPER_PARALLEL_MAX
 #define FAILED_WIPES_PAUSE (30 * NS_PER_S) /* a device that refuses is not asked again at every heartbeat */
 
 struct agent_disk {
@@ -35,11 +36,14 @@ struct agent {
     bool calling;
     uint32_t collecting; /* disks whose stats are under way */
     uint64_t node_id;
+    struct wiper_signer signer;
+    struct public_key public_key;
     uint64_t sent_ns; /* when the call in flight was sent: a lease counts from here */
     uint64_t lease_ns;
     uint64_t retry_ns;
     uint64_t last_beat_ns;
     struct map *map; /* as decoded, without health; NULL: none yet */
+    struct mover *mover;
     struct rpc_call call;
     struct loop_timer beat;
     struct loop_timer lease_end;
@@ -72,6 +76,12 @@ struct agent *agent_open(const struct agent_parts *parts)
     agent->beat.fire = beat_fired;
     agent->lease_end.fire = lease_ended;
     agent->disk_count = parts->host->disk_count;
+    agent->signer = (struct wiper_signer){.seed = parts->seed,
+                                          .node = parts->name,
+                                          .boot_id = parts->boot_id,
+                                          .sw_digest = parts->sw_digest,
+                                          .cluster_id = agent->parts.cluster_id};
+    signature_public_key(parts->seed, &agent->public_key);
     for (uint32_t i = 0; i < agent->disk_count; i++) {
         struct agent_disk *disk = &agent->disks[i];
         disk->agent = agent;
@@ -79,15 +89,23 @@ struct agent *agent_open(const struct agent_parts *parts)
         disk->wiper = wiper_open(&(struct wiper_parts){.loop = parts->loop,
                                                        .meta = meta,
                                                        .disk = disk->disk,
+                                                       .signer = &agent->signer,
                                                        .call_ns = parts->call_ns,
                                                        .done = disk_wiped,
                                                        .user = agent});
         disk->orphans = orphans_open(&(struct orphans_parts){.loop = parts->loop,
                                                              .meta = meta,
+                                                             .host = parts->host,
                                                              .disk = disk->disk,
                                                              .orphan_after_ms = parts->orphan_after_ms,
                                                              .call_ns = parts->call_ns});
     }
+    agent->mover = mover_open(&(struct mover_parts){.loop = parts->loop,
+                                                    .net = parts->net,
+                                                    .host = parts->host,
+                                                    .meta = meta,
+                                                    .bytes_per_s = parts->move_bytes_per_s,
+                                                    .call_ns = parts->call_ns});
     beat_after(agent, 0);
     return agent;
 }
@@ -101,12 +119,13 @@ void agent_stop(struct agent *agent)
         wiper_stop(agent->disks[i].wiper);
         orphans_stop(agent->disks[i].orphans);
     }
+    mover_stop(agent->mover);
     rpc_client_close(agent->meta);
 }
 
 bool agent_is_idle(const struct agent *agent)
 {
-    bool idle = !agent->calling && agent->collecting == 0;
+    bool idle = !agent->calling && agent->collecting == 0 && mover_is_idle(agent->mover);
     for (uint32_t i = 0; i < agent->disk_count; i++) {
         idle = idle && wiper_is_idle(agent->disks[i].wiper) && orphans_is_idle(agent->disks[i].orphans);
     }
@@ -120,6 +139,8 @@ void agent_close(struct agent *agent)
         wiper_close(agent->disks[i].wiper);
         orphans_close(agent->disks[i].orphans);
     }
+    mover_close(agent->mover);
+    chunk_host_set_map(agent->parts.host, NULL);
     map_release(agent->map);
     free(agent);
 }
@@ -191,6 +212,7 @@ static bool map_accept(struct agent *agent, const Trilith__Map *wire)
     }
     map_release(agent->map);
     agent->map = map;
+    chunk_host_set_map(agent->parts.host, map); /* Before any heartbeat says that this node has it. */
     return true;
 }
 
@@ -198,6 +220,10 @@ static void map_publish(struct agent *agent, Trilith__DiskHealth *const *health,
 {
     struct map *map = map_with_health(agent->map, health, count);
     agent->parts.map_changed(agent->parts.user, map, agent->node_id);
+    mover_set_map(agent->mover, map, agent->node_id);
+    for (uint32_t i = 0; i < agent->disk_count; i++) {
+        orphans_map_changed(agent->disks[i].orphans);
+    }
     map_release(map);
 }
 
@@ -348,6 +374,15 @@ static void register_send(struct agent *agent)
     }
     request.n_disks = agent->disk_count;
     request.disks = pointers;
+    Trilith__Medium media[CHUNK_HOST_DISKS_MAX];
+    Trilith__Medium *media_pointers[CHUNK_HOST_DISKS_MAX];
+    for (uint32_t i = 0; i < agent->disk_count; i++) {
+        medium_fill(&agent->disks[i].disk->medium, &media[i]);
+        media_pointers[i] = &media[i];
+    }
+    request.n_media = agent->disk_count;
+    request.media = media_pointers;
+    request.public_key = (ProtobufCBinaryData){.data = agent->public_key.bytes, .len = sizeof(agent->public_key.bytes)};
     call_start(agent, TRILITH__MESSAGE_TYPE__NODE_REGISTER, &request.base, register_done);
 }
 
@@ -381,11 +416,15 @@ static void heartbeat_done(struct rpc_call *call)
         beat_after(agent, 0);
         return;
     }
+    if (agent->parts.horizon != NULL) {
+        key_horizon_heard(agent->parts.horizon, reply->journal_index);
+    }
     lease_renewed(agent, reply->lease_ms);
     if (!BUGGIFY(BUGGIFY_NODE_MAP_LATE)) {
         map_publish(agent, reply->health, reply->n_health);
     }
     wipes_take_up(agent, reply->disks_with_wipes, reply->n_disks_with_wipes);
+    mover_wake(agent->mover, reply->disks_with_moves, reply->n_disks_with_moves);
 }
 
 static void heartbeat_send(struct agent *agent)
@@ -401,6 +440,7 @@ static void heartbeat_send(struct agent *agent)
     request.map_epoch = agent->map->epoch;
     request.n_disks = agent->disk_count;
     request.disks = pointers;
+    request.keys_since_index = agent->parts.horizon != NULL ? key_horizon_since(agent->parts.horizon) : 0;
     call_start(agent, TRILITH__MESSAGE_TYPE__NODE_HEARTBEAT, &request.base, heartbeat_done);
 }
 

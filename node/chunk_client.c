@@ -96,6 +96,11 @@ static struct rpc_client *peer_of_disk(struct chunk_client *client, uint32_t dis
     return rpc;
 }
 
+struct rpc_client *chunk_client_peer(struct chunk_client *client, uint32_t disk_id)
+{
+    return peer_of_disk(client, disk_id);
+}
+
 void chunk_client_suspect(struct chunk_client *client, uint32_t disk_id)
 {
     struct suspect *oldest = &client->suspects[0];
@@ -150,6 +155,7 @@ static void send_local(struct chunk_client *client, struct chunk_send *send, str
     put->put.header = send->header;
     put->put.payload = send->payload;
     put->put.seals = send->seals;
+    put->map_epoch = client->map != NULL ? client->map->epoch : 0;
     chunk_host_put(client->host, disk, put, client->loop, send_local_done);
 }
 

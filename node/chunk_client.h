@@ -33,6 +33,9 @@ void chunk_client_set_map(struct chunk_client *client, struct map *map, uint64_t
 const struct map *chunk_client_map(const struct chunk_client *client);
 uint64_t chunk_client_local_node(const struct chunk_client *client);
 
+/* For other calls to the node of a disk; valid until the next map. NULL: the map does not know the disk, or no memory. */
+struct rpc_client *chunk_client_peer(struct chunk_client *client, uint32_t disk_id);
+
 void chunk_client_suspect(struct chunk_client *client, uint32_t disk_id);
 /* The disks suspected now. */
 void chunk_client_suspects(struct chunk_client *client, struct map_avoid *avoid);

@@ -4,9 +4,13 @@
 #include "base/log.h"
 #include "node/map.h"
 
+/* A client that puts or gets one thing after the other is away from the disk for this long in between. */
+#define CLIENT_PAUSE_NS (50 * NS_PER_MS)
+
 void chunk_host_init(struct chunk_host *host)
 {
     memset(host, 0, sizeof(*host));
+    atomic_flag_clear(&host->map_lock);
     atomic_init(&host->lease_until_ns, 0);
 }
 
@@ -28,6 +32,8 @@ enum status chunk_host_add(struct chunk_host *host, struct loop *owner, struct c
     disk->uuid = stats.store_uuid;
     memcpy(disk->path, path, strlen(path) + 1);
     atomic_init(&disk->id, 0);
+    atomic_init(&disk->clients, 0);
+    atomic_init(&disk->clients_ns, 0);
     atomic_init(&disk->state, TRILITH__DISK_STATE__DISK_CATCHING_UP);
     return STATUS_OK;
 }
@@ -50,6 +56,25 @@ void chunk_host_set_lease(struct chunk_host *host, uint64_t until_ns)
 bool chunk_host_lease_holds(const struct chunk_host *host, uint64_t now_ns)
 {
     return now_ns < atomic_load(&host->lease_until_ns);
+}
+
+static void client_begins(struct chunk_host_disk *disk)
+{
+    atomic_fetch_add_explicit(&disk->clients, 1, memory_order_relaxed);
+    atomic_store_explicit(&disk->clients_ns, loop_now_ns(disk->owner), memory_order_relaxed);
+}
+
+static void client_ends(struct chunk_host_disk *disk)
+{
+    atomic_store_explicit(&disk->clients_ns, loop_now_ns(disk->owner), memory_order_relaxed);
+    atomic_fetch_sub_explicit(&disk->clients, 1, memory_order_relaxed);
+}
+
+bool chunk_host_disk_has_clients(const struct chunk_host_disk *disk, uint64_t now_ns)
+{
+    uint64_t last_ns = atomic_load_explicit(&disk->clients_ns, memory_order_relaxed);
+    return atomic_load_explicit(&disk->clients, memory_order_relaxed) > 0 ||
+           (last_ns != 0 && now_ns < last_ns + CLIENT_PAUSE_NS);
 }
 
 Trilith__DiskState chunk_host_disk_state(const struct chunk_host_disk *disk)
@@ -138,14 +163,60 @@ static void job_finish_later(struct host_job *job, enum status status)
 
 /* ---- put, get, erase ---------------------------------------------------------------------------- */
 
+void chunk_host_set_map(struct chunk_host *host, struct map *map)
+{
+    if (map != NULL) {
+        map_hold(map);
+    }
+    while (atomic_flag_test_and_set_explicit(&host->map_lock, memory_order_acquire)) {
+    }
+    struct map *old = host->map;
+    host->map = map;
+    atomic_flag_clear_explicit(&host->map_lock, memory_order_release);
+    map_release(old);
+}
+
+struct map *chunk_host_map(struct chunk_host *host)
+{
+    while (atomic_flag_test_and_set_explicit(&host->map_lock, memory_order_acquire)) {
+    }
+    struct map *map = host->map;
+    if (map != NULL) {
+        map_hold(map);
+    }
+    atomic_flag_clear_explicit(&host->map_lock, memory_order_release);
+    return map;
+}
+
+/* By the newest map: a copy that is durable when this says STATUS_OK is in every list of the disk that anybody asks for
+ * after this node has told that it has a newer one. */
+static enum status put_check_map(const struct host_put *put)
+{
+    struct map *map = chunk_host_map(put->host);
+    if (map == NULL) {
+        return STATUS_OK;
+    }
+    const struct map_put asked = {.pg = put->put.header.pg,
+                                  .disk_id = atomic_load(&put->job.disk->id),
+                                  .map_epoch = put->map_epoch,
+                                  .takes_over = put->takes_over};
+    enum status status = map_check_put(map, &asked);
+    map_release(map);
+    return status;
+}
+
 static void put_done(struct chunk_put *chunk_put, enum status status)
 {
     struct host_put *put = CONTAINER_OF(chunk_put, struct host_put, put);
+    client_ends(put->job.disk);
     if (status == STATUS_FENCED || status == STATUS_IO) {
         chunk_host_disk_set_state(put->job.disk, TRILITH__DISK_STATE__DISK_FENCED);
     }
     if (status == STATUS_OK && !chunk_host_lease_holds(put->host, loop_now_ns(put->job.disk->owner))) {
         status = STATUS_UNAVAILABLE;
+    }
+    if (status == STATUS_OK) {
+        status = put_check_map(put);
     }
     job_finish(&put->job, status);
 }
@@ -156,6 +227,7 @@ static void put_work(struct host_job *job)
     switch (chunk_host_disk_state(job->disk)) {
     case TRILITH__DISK_STATE__DISK_SERVING:
         put->put.done = put_done;
+        client_begins(job->disk);
         chunk_store_put(job->disk->store, &put->put);
         return;
     case TRILITH__DISK_STATE__DISK_FENCED:
@@ -172,20 +244,23 @@ static void put_work(struct host_job *job)
 
 static void put_refuse(struct host_job *job)
 {
-    job_finish_later(job, STATUS_UNAVAILABLE);
+    job_finish_later(job, CONTAINER_OF(job, struct host_put, job)->refusal);
 }
 
 void chunk_host_put(struct chunk_host *host, struct chunk_host_disk *disk, struct host_put *put, struct loop *home,
                     void (*done)(struct host_job *job))
 {
     put->host = host;
-    bool holds = chunk_host_lease_holds(host, loop_now_ns(home));
-    job_start(&put->job, disk, home, holds ? put_work : put_refuse, done);
+    put->job.disk = disk;
+    put->refusal = chunk_host_lease_holds(host, loop_now_ns(home)) ? put_check_map(put) : STATUS_UNAVAILABLE;
+    job_start(&put->job, disk, home, put->refusal == STATUS_OK ? put_work : put_refuse, done);
 }
 
 static void get_done(struct chunk_get *chunk_get, enum status status)
 {
-    job_finish(&CONTAINER_OF(chunk_get, struct host_get, get)->job, status);
+    struct host_get *get = CONTAINER_OF(chunk_get, struct host_get, get);
+    client_ends(get->job.disk);
+    job_finish(&get->job, status);
 }
 
 static void get_work(struct host_job *job)
@@ -196,6 +271,7 @@ static void get_work(struct host_job *job)
         return;
     }
     get->get.done = get_done;
+    client_begins(job->disk);
     chunk_store_get(job->disk->store, &get->get);
 }
 

@@ -122,21 +122,23 @@ static bool put_is_well_formed(const Trilith__ChunkPutRequest *message, const st
            (message->suite == SUITE_AES_256_GCM || message->suite == SUITE_SM4_GCM) && message->pg != 0;
 }
 
-/* May this disk get a copy of a chunk of that PG? Where a chunk may ever have been must follow from the history of
- * the PG's members, so the answer comes from a map in which the disk *is* a member, never from the writer's word. */
+/* May this disk get a copy of a chunk of that PG? The answer comes from a map in which the disk *is* a member, never from
+ * the writer's word; the host asks again, with its own map, when the copy is durable. */
 static enum status put_check_member(struct chunk_service *service, const Trilith__ChunkPutRequest *message)
 {
-    const struct map_pg *pg = service->map == NULL ? NULL : map_find_pg(service->map, message->pg);
-    if (pg != NULL && map_pg_has_member(pg, message->disk_id)) {
-        return STATUS_OK;
-    }
-    if (service->map != NULL && message->map_epoch <= service->map->epoch) {
-        return STATUS_CONFLICT;
-    }
-    if (service->parts.map_is_behind != NULL) {
+    const struct map_put put = {.pg = message->pg, .disk_id = message->disk_id, .map_epoch = message->map_epoch};
+    enum status status = service->map != NULL ? map_check_put(service->map, &put) : STATUS_BUSY;
+    if (status == STATUS_BUSY && service->parts.map_is_behind != NULL) {
         service->parts.map_is_behind(service->parts.user);
     }
-    return STATUS_BUSY;
+    return status;
+}
+
+/* The disk, if it is here and serves: one that was removed for good does not. */
+static struct chunk_host_disk *serving_disk(struct chunk_service *service, uint32_t disk_id)
+{
+    const struct map_disk *disk = service->map != NULL ? map_find_disk(service->map, disk_id) : NULL;
+    return disk != NULL && disk->is_removed ? NULL : chunk_host_find(service->parts.host, disk_id);
 }
 
 static void serve_put(struct chunk_service *service, struct rpc_request *request)
@@ -170,6 +172,7 @@ static void serve_put(struct chunk_service *service, struct rpc_request *request
         .chunk_bytes = message->chunk_bytes,
         .suite = (enum suite)message->suite,
     };
+    put->map_epoch = message->map_epoch;
     put->put.payload = request->payload->data;
     put->put.seals = message->seals.data;
     chunk_host_put(service->parts.host, disk, put, service->parts.loop, put_done);
@@ -230,7 +233,7 @@ static void serve_get(struct chunk_service *service, struct rpc_request *request
         rpc_reply(request, STATUS_INVALID, NULL);
         return;
     }
-    struct chunk_host_disk *disk = chunk_host_find(service->parts.host, message->disk_id);
+    struct chunk_host_disk *disk = serving_disk(service, message->disk_id);
     if (disk == NULL) {
         rpc_reply(request, STATUS_CONFLICT, NULL);
         return;
@@ -345,6 +348,110 @@ static void serve_locate(struct chunk_service *service, struct rpc_request *requ
     chunk_host_locate(disk, &locating->locate, service->parts.loop, locate_done);
 }
 
+/* ---- list --------------------------------------------------------------------------------------- */
+
+/* How many chunks of other PGs one request walks past before it answers with what it has found so far. */
+#define LIST_PAGES_MAX 16u
+#define LISTED_MAX     1024u
+
+/* The question of a disk that takes a PG over: its memory comes and goes with it. */
+struct listing {
+    struct chunk_service *service;
+    struct rpc_request *request;
+    uint32_t pg;
+    uint32_t max;
+    uint32_t pages;
+    uint32_t count;
+    struct host_list list;
+    struct chunk_header found[LISTED_MAX];
+    Trilith__ListedChunk chunks[LISTED_MAX];
+    Trilith__ListedChunk *pointers[LISTED_MAX];
+};
+
+static void listing_end(struct listing *listing, enum status status, bool more, struct chunk_id *next)
+{
+    Trilith__ChunkListReply reply = TRILITH__CHUNK_LIST_REPLY__INIT;
+    for (uint32_t i = 0; i < listing->count; i++) {
+        Trilith__ListedChunk *chunk = &listing->chunks[i];
+        struct chunk_header *header = &listing->found[i];
+        trilith__listed_chunk__init(chunk);
+        chunk->chunk_id = (ProtobufCBinaryData){.data = header->id.bytes, .len = sizeof(header->id.bytes)};
+        chunk->chunk_bytes = header->chunk_bytes;
+        chunk->tenant_id = header->tenant_id;
+        chunk->suite = header->suite;
+        listing->pointers[i] = chunk;
+    }
+    reply.n_chunks = listing->count;
+    reply.chunks = listing->pointers;
+    reply.more = more;
+    if (more) {
+        reply.next = (ProtobufCBinaryData){.data = next->bytes, .len = sizeof(next->bytes)};
+    }
+    rpc_reply(listing->request, status, &reply.base);
+    listing->service->in_flight--;
+    free(listing);
+}
+
+static void list_paged(struct host_job *job)
+{
+    struct listing *listing = CONTAINER_OF(job, struct listing, list.job);
+    struct host_list *list = &listing->list;
+    if (job->status != STATUS_OK) {
+        listing_end(listing, job->status, false, NULL);
+        return;
+    }
+    bool more = list->count == CHUNK_HOST_LIST_MAX;
+    for (size_t i = 0; i < list->count; i++) {
+        const struct chunk_header *header = &list->headers[i];
+        list->after = header->id;
+        list->from_start = false;
+        if (header->pg != listing->pg) {
+            continue;
+        }
+        listing->found[listing->count++] = *header;
+        if (listing->count == listing->max) {
+            listing_end(listing, STATUS_OK, more || i + 1 < list->count, &list->after);
+            return;
+        }
+    }
+    if (!more || ++listing->pages == LIST_PAGES_MAX) {
+        listing_end(listing, STATUS_OK, more, &list->after);
+        return;
+    }
+    chunk_host_list(job->disk, list, listing->service->parts.loop, list_paged);
+}
+
+static void serve_list(struct chunk_service *service, struct rpc_request *request)
+{
+    const Trilith__ChunkListRequest *message = (const Trilith__ChunkListRequest *)request->message;
+    struct chunk_host_disk *disk = serving_disk(service, message->disk_id);
+    struct chunk_id after = {{0}};
+    bool has_cursor = message->after_chunk_id.len != 0;
+    if (disk == NULL || message->max < 1 || message->max > LISTED_MAX ||
+        (has_cursor && !chunk_id_from_wire(&message->after_chunk_id, &after))) {
+        rpc_reply(request, disk == NULL ? STATUS_CONFLICT : STATUS_INVALID, NULL);
+        return;
+    }
+    /* What is there is only known when nothing is missing: a disk that catches up has not begun to serve. */
+    if (chunk_host_disk_state(disk) == TRILITH__DISK_STATE__DISK_CATCHING_UP) {
+        rpc_reply(request, STATUS_UNAVAILABLE, NULL);
+        return;
+    }
+    struct listing *listing = service->in_flight < service->parts.requests_max ? calloc(1, sizeof(*listing)) : NULL;
+    if (listing == NULL) {
+        rpc_reply(request, STATUS_BUSY, NULL);
+        return;
+    }
+    listing->service = service;
+    listing->request = request;
+    listing->pg = message->pg;
+    listing->max = message->max;
+    listing->list.from_start = !has_cursor;
+    listing->list.after = after;
+    service->in_flight++;
+    chunk_host_list(disk, &listing->list, service->parts.loop, list_paged);
+}
+
 static void service_handle(struct rpc_service *rpc, struct rpc_request *request)
 {
     struct chunk_service *service = CONTAINER_OF(rpc, struct chunk_service, rpc);
@@ -357,6 +464,9 @@ static void service_handle(struct rpc_service *rpc, struct rpc_request *request)
         return;
     case TRILITH__MESSAGE_TYPE__CHUNK_LOCATE:
         serve_locate(service, request);
+        return;
+    case TRILITH__MESSAGE_TYPE__CHUNK_LIST:
+        serve_list(service, request);
         return;
     case TRILITH__MESSAGE_TYPE__NODE_PING:
         rpc_reply(request, STATUS_OK, NULL);

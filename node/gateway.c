@@ -62,6 +62,7 @@ struct gateway *gateway_open(const struct gateway_options *options)
     gateway->tenant_keys = tenant_keys_open(options->loop, meta, keys, options->meta_call_ns);
     gateway->leaves = leaf_leases_open(options->loop, meta, keys, options->meta_call_ns);
     gateway->credentials = credential_cache_open(options->loop, meta, keys, options->meta_call_ns);
+    key_holder_init(&gateway->key_holder, options->horizon);
     gateway->commit = calloc(1, sizeof(*gateway->commit));
     CHECK(gateway->commit != NULL);
     object_puts_open(gateway, options->puts_max);

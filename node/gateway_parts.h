@@ -14,6 +14,7 @@
 #include "node/chunk_client.h"
 #include "node/credential_cache.h"
 #include "node/gateway.h"
+#include "node/key_horizon.h"
 #include "node/leaf_leases.h"
 #include "node/object_key.h"
 #include "node/object_meta.h"
@@ -27,11 +28,12 @@ _Static_assert(OBJECT_BYTES_MAX % CHUNK_BYTES_MAX == 0, "the largest object is w
 struct gateway_options {
     struct loop *loop;
     struct net *net;
-    const char *meta_address; /* copied */
-    const char *node_name;    /* copied */
-    struct chunk_host *host;  /* the disks of this process; NULL: none */
-    struct slab_pool *slabs;  /* of this gateway alone */
-    uint32_t puts_max;        /* in flight; not more than there are slabs */
+    const char *meta_address;    /* copied */
+    const char *node_name;       /* copied */
+    struct chunk_host *host;     /* the disks of this process; NULL: none */
+    struct key_horizon *horizon; /* of this process; NULL: nobody asks how old its keys are */
+    struct slab_pool *slabs;     /* of this gateway alone */
+    uint32_t puts_max;           /* in flight; not more than there are slabs */
     uint32_t gets_max;
     uint64_t meta_call_ns;   /* deadline of one call to the metadata service */
     uint64_t chunk_write_ns; /* of one copy */
@@ -69,6 +71,7 @@ struct gateway {
     struct list free_gets;
     struct list active_puts;
     struct list active_gets;
+    struct key_holder key_holder; /* what they hold */
     uint32_t puts_in_flight;
     uint32_t gets_in_flight;
     uint64_t replica_mismatches; /* copies that did not hold what was sealed, since start */

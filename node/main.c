@@ -1,9 +1,11 @@
 /* main.c - trilith-node: reads the configuration, starts the reactors, sees them through their phases, stops on a signal.
  *
- * Below `directory`:  state    the cluster this node belongs to, how its disks flush best (node_state.h)
+ * Below `directory`:  node-key what this node signs its attestations with (node_key.h)
+ *                     state    the cluster this node belongs to, how its disks flush best (node_state.h)
  *                     lock     held while the node runs, so that it runs once
  *                     index-N  the rebuildable index of the N-th disk
  * Exit status: 0 after an orderly stop, 2 for a usage or configuration that can't be, 1 for anything else. */
+#include "node/node_key.h"
 #include "node/node_state.h"
 #include "node/reactor.h"
 
@@ -24,6 +26,8 @@
 #define EXIT_CONFIGURATION 2
 #define MESSAGE_BYTES      2048
 #define LAST_TURNS         8u
+#define BOOT_ID_BYTES      64
+#define READ_BYTES         MIB(1)
 
 struct node {
     struct node_options options;
@@ -32,6 +36,11 @@ struct node {
     bool probe_flush;
     bool durable_write;
     int lock;
+    struct key_pool *keys;
+    struct key *seed; /* what this node signs with */
+    char boot_id[BOOT_ID_BYTES];
+    char sw_digest[2 * SHA256_BYTES + 1];
+    struct key_horizon horizon;
     struct chunk_host host;
     struct reactor reactors[NODE_REACTORS_MAX];
     pthread_t threads[NODE_REACTORS_MAX];
@@ -111,8 +120,13 @@ static enum status agent_start(struct reactor *reactor)
                                 .rpc_address = node.rpc_address,
                                 .s3_address = node.s3_address,
                                 .failure_domain = node.options.failure_domain,
+                                .boot_id = node.boot_id,
+                                .sw_digest = node.sw_digest,
+                                .seed = node.seed,
+                                .horizon = &node.horizon,
                                 .has_cluster_id = node.state.has_cluster,
                                 .orphan_after_ms = node.options.orphan_after_ms,
+                                .move_bytes_per_s = node.options.move_bytes_per_s,
                                 .call_ns = node.options.meta_call_ms * NS_PER_MS,
                                 .map_changed = map_changed,
                                 .joined = joined,
@@ -149,7 +163,9 @@ static void host_fill(void)
             snprintf(reactor->message, sizeof(reactor->message), "%s: %s", disk->path,
                      status == STATUS_EXISTS ? "is the same disk as another one" : "too many disks");
             phase_failed(reactor);
+            return;
         }
+        medium_of_directory(disk->path, &node.host.disks[number].medium);
     }
 }
 
@@ -242,6 +258,42 @@ static enum status refuse_to_start(const char *what)
     return status_from_errno(error);
 }
 
+/* Which boot of the kernel this is; stays empty when it can't be read. */
+static void boot_id_read(void)
+{
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (file == NULL) {
+        return;
+    }
+    if (fgets(node.boot_id, sizeof(node.boot_id), file) != NULL) {
+        node.boot_id[strcspn(node.boot_id, "\n")] = '\0';
+    }
+    fclose(file);
+}
+
+/* The SHA-256 of the program that runs; stays empty when it can't be read. */
+static void program_digest(void)
+{
+    struct digest digest;
+    uint8_t hash[DIGEST_BYTES_MAX];
+    FILE *file = fopen("/proc/self/exe", "re");
+    uint8_t *buffer = file != NULL ? malloc(READ_BYTES) : NULL;
+    if (buffer != NULL) {
+        digest_begin(&digest, DIGEST_SHA256);
+        for (size_t got; (got = fread(buffer, 1, READ_BYTES, file)) > 0;) {
+            digest_update(&digest, buffer, got);
+        }
+        digest_end(&digest, hash);
+        if (ferror(file) == 0) {
+            hex_encode(hash, SHA256_BYTES, node.sw_digest);
+        }
+    }
+    free(buffer);
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
 static enum status directory_claim(void)
 {
     char path[NODE_PATH_BYTES + 8];
@@ -263,6 +315,19 @@ static enum status directory_claim(void)
     return status;
 }
 
+static enum status signer_prepare(void)
+{
+    node.keys = key_pool_open(1);
+    node.seed = node.keys != NULL ? key_take(node.keys) : NULL;
+    if (node.seed == NULL) {
+        snprintf(node.message, sizeof(node.message), "no memory that can be locked for keys: raise the limit memlock");
+        return STATUS_FULL;
+    }
+    boot_id_read();
+    program_digest();
+    return node_key_load(node.options.directory, node.seed, node.message, sizeof(node.message));
+}
+
 static void reactors_prepare(void)
 {
     node.reactor_count = (uint32_t)node.options.reactors;
@@ -271,11 +336,13 @@ static void reactors_prepare(void)
     node.durable_write =
         node.options.flush == NODE_FLUSH_AUTO ? node.state.durable_write : node.options.flush == NODE_FLUSH_WRITE;
     chunk_host_init(&node.host);
+    key_horizon_init(&node.horizon);
     for (uint32_t i = 0; i < node.reactor_count; i++) {
         struct reactor *reactor = &node.reactors[i];
         reactor->number = i;
         reactor->options = &node.options;
         reactor->host = &node.host;
+        reactor->horizon = &node.horizon;
         reactor->rebuild_index = node.rebuild_index;
         reactor->first = &node.reactors[0];
     }
@@ -346,12 +413,18 @@ static int serve(const char *config)
     log_set_level((enum log_level)node.options.log_level);
     signal(SIGPIPE, SIG_IGN);
     status = directory_claim();
+    if (status == STATUS_OK) {
+        status = signer_prepare();
+    }
     if (status != STATUS_OK) {
         fprintf(stderr, "trilith-node: %s\n", node.message);
         return EXIT_FAILURE;
     }
     reactors_prepare();
-    return run_reactors();
+    int code = run_reactors();
+    key_release(node.keys, node.seed);
+    key_pool_close(node.keys);
+    return code;
 }
 
 /* ---- command line -------------------------------------------------------------------------------- */

@@ -92,6 +92,8 @@ static bool disks_decode(const Trilith__Map *wire, struct map *map)
             return false;
         }
         memcpy(disk->uuid.bytes, source->uuid.data, sizeof(disk->uuid.bytes));
+        disk->is_draining = source->phase == TRILITH__DISK_PHASE__DISK_DRAINING;
+        disk->is_removed = source->phase == TRILITH__DISK_PHASE__DISK_REMOVED;
     }
     qsort(map->disks, map->disk_count, sizeof(*map->disks), disk_compare);
     for (uint32_t i = 1; i < map->disk_count; i++) {
@@ -100,6 +102,19 @@ static bool disks_decode(const Trilith__Map *wire, struct map *map)
         }
     }
     return true;
+}
+
+/* A PG's target: a disk that is no member, in the place of one that is. */
+static bool target_decode(const struct map *map, const Trilith__MapPg *source, struct map_pg *pg)
+{
+    pg->target = source->target;
+    pg->leaving = source->leaving;
+    pg->changed_epoch = source->changed_epoch;
+    if (pg->target == 0) {
+        return pg->leaving == 0;
+    }
+    return map_find_disk(map, pg->target) != NULL && !map_pg_has_member(pg, pg->target) &&
+           map_pg_has_member(pg, pg->leaving);
 }
 
 static bool pgs_decode(const Trilith__Map *wire, struct map *map)
@@ -118,6 +133,9 @@ static bool pgs_decode(const Trilith__Map *wire, struct map *map)
             }
         }
         if (pg->members[0] == pg->members[1] || pg->members[0] == pg->members[2] || pg->members[1] == pg->members[2]) {
+            return false;
+        }
+        if (!target_decode(map, source, pg)) {
             return false;
         }
     }
@@ -210,6 +228,22 @@ bool map_pg_has_member(const struct map_pg *pg, uint32_t disk_id)
     return pg->members[0] == disk_id || pg->members[1] == disk_id || pg->members[2] == disk_id;
 }
 
+enum status map_check_put(const struct map *map, const struct map_put *put)
+{
+    const struct map_pg *pg = map_find_pg(map, put->pg);
+    bool may;
+    if (put->takes_over) {
+        may = pg != NULL && put->disk_id != 0 && pg->target == put->disk_id;
+    } else {
+        may =
+            pg != NULL && map_pg_has_member(pg, put->disk_id) && pg->target == 0 && pg->changed_epoch <= put->map_epoch;
+    }
+    if (may) {
+        return STATUS_OK;
+    }
+    return put->map_epoch > map->epoch ? STATUS_BUSY : STATUS_CONFLICT;
+}
+
 /* ---- choose ------------------------------------------------------------------------------------ */
 
 static bool is_avoided(const struct map_avoid *avoid, uint32_t disk_id)
@@ -220,6 +254,17 @@ static bool is_avoided(const struct map_avoid *avoid, uint32_t disk_id)
         }
     }
     return false;
+}
+
+/* Whether a PG takes chunks, in this round: first those that lose no member, then any that is not on its way. */
+static bool pg_is_open(const struct map *map, const struct map_pg *pg, bool with_draining)
+{
+    for (unsigned m = 0; m < REPLICAS && !with_draining; m++) {
+        if (map_find_disk(map, pg->members[m])->is_draining) {
+            return false;
+        }
+    }
+    return pg->target == 0;
 }
 
 /* The members of a PG that can take a chunk now, and the weight they give it: MiB free on the fullest of them. */
@@ -252,15 +297,17 @@ static unsigned pg_willing_members(const struct map *map, const struct map_avoid
     return willing;
 }
 
-enum status map_choose_pg(const struct map *map, const struct map_avoid *avoid, unsigned copies, uint64_t random,
-                          struct map_choice *choice)
+static enum status choose_among(const struct map *map, const struct map_avoid *avoid, unsigned copies, uint64_t random,
+                                bool with_draining, struct map_choice *choice)
 {
-    CHECK(copies == REPLICAS || copies == REPLICAS - 1);
     uint64_t total = 0;
     bool any_up = false;
     uint32_t disks[REPLICAS];
     uint64_t weight = 0;
     for (uint32_t i = 0; i < map->pg_count; i++) {
+        if (!pg_is_open(map, &map->pgs[i], with_draining)) {
+            continue;
+        }
         any_up = any_up || pg_willing_members(map, avoid, &map->pgs[i]) >= copies;
         if (pg_usable_members(map, avoid, &map->pgs[i], disks, &weight) >= copies) {
             total += weight;
@@ -272,7 +319,7 @@ enum status map_choose_pg(const struct map *map, const struct map_avoid *avoid, 
     uint64_t ticket = random % total;
     for (uint32_t i = 0; i < map->pg_count; i++) {
         unsigned usable = pg_usable_members(map, avoid, &map->pgs[i], disks, &weight);
-        if (usable < copies) {
+        if (usable < copies || !pg_is_open(map, &map->pgs[i], with_draining)) {
             continue;
         }
         if (ticket < weight) {
@@ -284,6 +331,18 @@ enum status map_choose_pg(const struct map *map, const struct map_avoid *avoid, 
         ticket -= weight;
     }
     UNREACHABLE();
+}
+
+enum status map_choose_pg(const struct map *map, const struct map_avoid *avoid, unsigned copies, uint64_t random,
+                          struct map_choice *choice)
+{
+    CHECK(copies == REPLICAS || copies == REPLICAS - 1);
+    enum status status = choose_among(map, avoid, copies, random, false, choice);
+    if (status == STATUS_OK) {
+        return status;
+    }
+    enum status second = choose_among(map, avoid, copies, random, true, choice);
+    return second == STATUS_UNAVAILABLE ? status : second;
 }
 
 unsigned map_order_replicas(const struct map *map, uint32_t pg_id, uint64_t local_node, const struct map_avoid *avoid,

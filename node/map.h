@@ -33,6 +33,8 @@ struct map_disk {
     uint32_t id;
     uint64_t node_id;
     struct uuid uuid;
+    bool is_draining;
+    bool is_removed;     /* gone for good: it serves nothing */
     bool up;             /* its node's lease holds and it serves */
     bool takes_chunks;   /* up, not fenced, not full */
     bool is_full;        /* up, and would take chunks if it had room */
@@ -42,6 +44,9 @@ struct map_disk {
 struct map_pg {
     uint32_t id;
     uint32_t members[REPLICAS]; /* disk ids */
+    uint32_t target;            /* the disk that is taking the place of `leaving`, a member; 0: none */
+    uint32_t leaving;
+    uint64_t changed_epoch; /* of the map in which members or target changed last */
 };
 
 struct map {
@@ -79,6 +84,21 @@ const struct map_disk *map_find_disk(const struct map *map, uint32_t id);
 const struct map_pg *map_find_pg(const struct map *map, uint32_t id);
 bool map_pg_has_member(const struct map_pg *pg, uint32_t disk_id);
 
+/* A copy of a chunk that is to be stored. */
+struct map_put {
+    uint32_t pg;
+    uint32_t disk_id;
+    uint64_t map_epoch; /* of the map by which the PG was chosen */
+    bool takes_over;    /* for the disk that is taking the PG over, not for a writer */
+};
+
+/* May this disk take the copy? Asked before it is stored, and when it is durable, each time with the newest map: where a
+ * chunk may ever have been must follow from the history of its PG, and a chunk that is committed must be known to a disk that
+ * is taking the PG over (meta/moves.h has the argument). So a writer's copy is taken only while the disk is a member, the PG
+ * has no target, and has not changed since the writer chose it. STATUS_OK; STATUS_CONFLICT; STATUS_BUSY: this map is older
+ * than the writer's, and may be why. */
+MUST_USE enum status map_check_put(const struct map *map, const struct map_put *put);
+
 /* Where a new chunk goes. */
 struct map_choice {
     uint32_t pg;
@@ -86,7 +106,9 @@ struct map_choice {
     unsigned copies;          /* REPLICAS, or one less when that was asked for */
 };
 
-/* Choose a PG for a new chunk among those with at least `copies` (2 or 3) members that take chunks and are not in
+/* PGs that are being moved are not chosen, and those of a disk that drains only when no others will do.
+ *
+ * Choose a PG for a new chunk among those with at least `copies` (2 or 3) members that take chunks and are not in
  * `avoid`, each with a probability proportional to the free space of its fullest such member. `random` is 64 random
  * bits. STATUS_OK; STATUS_FULL: members are up, but no PG has room; STATUS_UNAVAILABLE: too few are up. */
 MUST_USE enum status map_choose_pg(const struct map *map, const struct map_avoid *avoid, unsigned copies,

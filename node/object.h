@@ -65,6 +65,7 @@ struct object_put_request {
     size_t key_bytes;               /* 1..OBJECT_KEY_BYTES_MAX */
     uint64_t size;                  /* exact length of the body */
     const struct object_meta *meta; /* copied */
+    const char *requested_by;       /* the access key whose request it is, copied; NULL: nobody's */
     /* Not 0: seal version `version` (copied) anew, which is sealed under this DEK version now. Its id and etag stay. */
     uint32_t reseal_from;
     const struct version_id *version; /* NULL: a new version */

@@ -55,12 +55,22 @@ void object_gets_close(struct gateway *gateway)
     free(gateway->gets);
 }
 
+/* Wipe the key. A reply that is awaited may still bring one. */
+static void key_end(struct object_get *get)
+{
+    object_key_end(&get->object_key);
+    if (!get->calling) {
+        key_let_go(&get->gateway->key_holder, &get->held_key);
+    }
+}
+
 /* Give the slot back when nothing of a closed get is under way any more. */
 static void get_try_free(struct object_get *get)
 {
     if (!get->closed || get->calling || get->wake_queued || !get_windows_are_free(get)) {
         return;
     }
+    key_end(get);
     list_remove(&get->link);
     get->gateway->gets_in_flight--;
     wipe_memory(get->meta.bytes, get->meta.used);
@@ -75,7 +85,7 @@ void object_get_close(struct object_get *get)
         rpc_call_cancel(&get->call);
     }
     get_windows_give_up(get);
-    object_key_end(&get->object_key);
+    key_end(get);
     get_try_free(get);
 }
 
@@ -111,9 +121,6 @@ void object_get_wake(struct object_get *get)
 
 static void get_opened(struct object_get *get, enum status status)
 {
-    if (status != STATUS_OK) {
-        object_key_end(&get->object_key);
-    }
     get->is_open = status == STATUS_OK;
     get->request.opened(get->request.user, status, status == STATUS_OK ? &get->info : NULL);
 }
@@ -170,6 +177,9 @@ static enum status status_of_key(enum status status)
 /* The end of the opening, or of looking again. */
 static void record_and_key_here(struct object_get *get, enum status status)
 {
+    if (status != STATUS_OK) {
+        key_end(get);
+    }
     if (!get->looking_again) {
         get_opened(get, status);
         return;
@@ -252,6 +262,7 @@ static enum status record_accept(struct object_get *get, const Trilith__ObjectGe
         return STATUS_UNAVAILABLE;
     }
     memcpy(leaf->bytes, reply->leaf.data, KEY_BYTES);
+    key_hold_from(&get->gateway->key_holder, &get->held_key, reply->journal_index);
     get->object_key.ready = key_ready;
     object_key_begin(&get->object_key, get->gateway->loop, get->gateway->tenant_keys, get->gateway->keys,
                      get->request.tenant_id, object->dek_version, leaf);
@@ -320,6 +331,7 @@ static void record_ask(struct object_get *get)
     get->call.may_repeat = true;
     get->call.done = record_here;
     get->calling = true;
+    key_hold(&get->gateway->key_holder, &get->held_key);
     rpc_call_start(get->gateway->meta, &get->call, &request.base);
 }
 
@@ -329,7 +341,7 @@ static void look_again(struct object_get *get, enum status reason)
     CHECK(get->is_open && !get->looking_again);
     get->looking_again = true;
     get->reason = reason;
-    object_key_end(&get->object_key);
+    key_end(get);
     get_windows_give_up(get);
     look_go_on(get);
 }

@@ -47,11 +47,12 @@ struct object_get {
     struct loop_task wake;
     struct rpc_call call;
     struct object_key object_key;
-    bool is_open;       /* `opened` has said OK */
-    enum status failed; /* not STATUS_OK: nothing more will come */
-    bool looking_again; /* whether the version was sealed anew: no window is open, nothing can be read */
-    enum status reason; /* why: how the get fails if it was not */
-    uint32_t page;      /* of the leaf, as the record names it */
+    struct held_key held_key; /* from before OBJECT_GET was sent until no key and no reply is there any more */
+    bool is_open;             /* `opened` has said OK */
+    enum status failed;       /* not STATUS_OK: nothing more will come */
+    bool looking_again;       /* whether the version was sealed anew: no window is open, nothing can be read */
+    enum status reason;       /* why: how the get fails if it was not */
+    uint32_t page;            /* of the leaf, as the record names it */
     uint32_t slot;
     char bucket[OBJECT_GET_BUCKET_MAX + 1];
     struct object_info info;

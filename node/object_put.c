@@ -15,6 +15,7 @@
  * When a commit's outcome is unknown nothing is condemned here: the object may be there. The orphan rule settles it. */
 #include "node/object_put_parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- the pool of puts --------------------------------------------------------------------------- */
@@ -119,6 +120,7 @@ static void put_release_keys(struct object_put *put)
 {
     leaf_leases_cancel(&put->leaf_wait);
     object_key_end(&put->object_key);
+    key_let_go(&put->gateway->key_holder, &put->held_key);
 }
 
 void object_put_end(struct object_put *put, enum status status)
@@ -195,6 +197,7 @@ enum status object_put_status(enum status status)
     case STATUS_CANCELLED:
     case STATUS_KEY_REVOKED:
     case STATUS_KEY_AWAY:
+    case STATUS_HELD:
         return status;
     default:
         return STATUS_UNAVAILABLE;
@@ -266,8 +269,11 @@ struct object_put *object_put_start(struct gateway *gateway, const struct object
     } else {
         loop_random(gateway->loop, put->version.bytes, sizeof(put->version.bytes));
     }
+    snprintf(put->requested_by, sizeof(put->requested_by), "%s",
+             request->requested_by != NULL ? request->requested_by : "");
     put->request.key = NULL;
     put->request.meta = NULL;
+    put->request.requested_by = NULL;
     put->request.version = NULL;
     put->request.suite = request->suite == 0 ? SUITE_AES_256_GCM : request->suite;
     derive_identity(request->tenant_id, request->bucket_id, &put->version, put->key, put->key_bytes,
@@ -276,6 +282,7 @@ struct object_put *object_put_start(struct gateway *gateway, const struct object
         object_put_fail(put, STATUS_UNSUPPORTED);
         return put;
     }
+    key_hold(&gateway->key_holder, &put->held_key);
     put->leaf_wait.tenant_id = request->tenant_id;
     put->leaf_wait.bucket_id = request->bucket_id;
     put->leaf_wait.done = leaf_ready;

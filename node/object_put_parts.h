@@ -49,6 +49,8 @@ struct put_ref {
 struct object_put {
     struct gateway *gateway;
     struct list_link link;
+    char requested_by[ACCESS_KEY_BYTES_MAX + 1];
+    struct held_key held_key;          /* from before the leaf is taken until key and leaf are wiped */
     struct object_put_request request; /* its pointers are not used after the start */
     bool user_gone;
     bool ended;       /* `status` is final */

@@ -78,6 +78,16 @@ static const struct config_option table[] = {
      .minimum = RESEALER_BYTES_PER_S_MIN,
      .maximum = GIB(64),
      .help = "Bytes per second at which this node seals objects anew, after a tenant's data key was rotated."},
+    {.section = "node",
+     .name = "move_rate",
+     .kind = CONFIG_SIZE,
+     FIELD(move_bytes_per_s),
+     .default_value = "64 MiB",
+     .minimum = MIB(1),
+     .maximum = GIB(64),
+     .help = "Bytes per second at which this node copies what it takes over from disks that are drained; less while "
+             "clients "
+             "use the disk."},
 
     {.section = "disk",
      .name = "directory",

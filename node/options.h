@@ -24,6 +24,7 @@ struct node_options {
     unsigned log_level; /* enum log_level */
     uint64_t orphan_after_ms;
     uint64_t reseal_bytes_per_s;
+    uint64_t move_bytes_per_s;
 
     char disks[CHUNK_HOST_DISKS_MAX][NODE_PATH_BYTES];
     size_t disk_count;

@@ -1,4 +1,5 @@
-/* orphans.c - the walk:  list a page ──> ask about what is old enough ──> pause ──> next page ──> ... ──> rest. */
+/* orphans.c - the walk:  list a page ──> ask about what is old enough ──> pause ──> next page ──> ... ──> rest. Or, when PGs
+ * have left the disk, about what is of other PGs. */
 #include "node/orphans.h"
 
 #include "base/buggify.h"
@@ -15,7 +16,11 @@ struct orphans {
     struct orphans_parts parts;
     bool stopped;
     bool busy; /* a job or call is under way */
-    bool walking;
+    enum { WALK_NONE, WALK_OLD, WALK_MOVED } walk;
+    bool wants_moved;        /* PGs have left the disk since the last walk for that began */
+    bool is_removed;         /* by the map: for good */
+    uint64_t pgs_mark;       /* which PGs were this disk's, by the last map */
+    struct map *map;         /* of this walk for what was moved */
     uint64_t asked_until_ms; /* everything stored before this has been asked about */
     uint64_t cut_ms;         /* what this walk will have asked about */
     uint64_t found;
@@ -67,12 +72,45 @@ bool orphans_is_idle(const struct orphans *orphans)
 void orphans_close(struct orphans *orphans)
 {
     CHECK(orphans->stopped && !orphans->busy);
+    map_release(orphans->map);
     free(orphans);
 }
 
 uint64_t orphans_found(const struct orphans *orphans)
 {
     return orphans->found;
+}
+
+/* ---- what was moved ------------------------------------------------------------------------------ */
+
+static bool is_mine(const struct orphans *orphans, const struct map_pg *pg)
+{
+    uint32_t disk_id = atomic_load(&orphans->parts.disk->id);
+    return map_pg_has_member(pg, disk_id) || pg->target == disk_id;
+}
+
+void orphans_map_changed(struct orphans *orphans)
+{
+    struct map *map = chunk_host_map(orphans->parts.host);
+    if (map == NULL) {
+        return;
+    }
+    uint64_t mark = 14695981039346656037u; /* FNV-1a over the PGs */
+    for (uint32_t i = 0; i < map->pg_count; i++) {
+        if (is_mine(orphans, &map->pgs[i])) {
+            mark = (mark ^ map->pgs[i].id) * 1099511628211u;
+        }
+    }
+    const struct map_disk *disk = map_find_disk(map, atomic_load(&orphans->parts.disk->id));
+    orphans->is_removed = disk != NULL && disk->is_removed;
+    map_release(map);
+    if (mark != orphans->pgs_mark) {
+        orphans->pgs_mark = mark;
+        orphans->wants_moved = true;
+        if (orphans->walk == WALK_NONE && !orphans->busy) {
+            wake_after(orphans, PAGE_PAUSE_NS);
+        }
+    }
 }
 
 /* ---- a page -------------------------------------------------------------------------------------- */
@@ -85,9 +123,13 @@ static void page_over(struct orphans *orphans)
         wake_after(orphans, PAGE_PAUSE_NS);
         return;
     }
-    orphans->walking = false;
-    orphans->asked_until_ms = orphans->cut_ms;
-    wake_after(orphans, rest_ns(orphans));
+    if (orphans->walk == WALK_OLD) {
+        orphans->asked_until_ms = orphans->cut_ms;
+    }
+    orphans->walk = WALK_NONE;
+    map_release(orphans->map);
+    orphans->map = NULL;
+    wake_after(orphans, orphans->wants_moved ? PAGE_PAUSE_NS : rest_ns(orphans));
 }
 
 static void page_answered(struct rpc_call *call)
@@ -115,6 +157,10 @@ static void page_answered(struct rpc_call *call)
 
 static bool is_to_be_asked(const struct orphans *orphans, const struct chunk_header *header)
 {
+    if (orphans->walk == WALK_MOVED) {
+        const struct map_pg *pg = map_find_pg(orphans->map, header->pg);
+        return orphans->is_removed || (pg != NULL && !is_mine(orphans, pg));
+    }
     return header->stored_ms >= orphans->asked_until_ms && header->stored_ms < orphans->cut_ms;
 }
 
@@ -122,6 +168,7 @@ static void page_ask(struct orphans *orphans)
 {
     Trilith__ChunkRef refs[CHUNK_HOST_LIST_MAX];
     Trilith__ChunkRef *pointers[CHUNK_HOST_LIST_MAX];
+    uint64_t tenant_ids[CHUNK_HOST_LIST_MAX];
     orphans->asked = 0;
     for (size_t i = 0; i < orphans->list.count; i++) {
         struct chunk_header *header = &orphans->list.headers[i];
@@ -132,6 +179,7 @@ static void page_ask(struct orphans *orphans)
             ref->chunk_id.len = sizeof(header->id.bytes);
             ref->pg = header->pg;
             ref->chunk_bytes = header->chunk_bytes;
+            tenant_ids[orphans->asked] = header->tenant_id;
             pointers[orphans->asked++] = ref;
         }
     }
@@ -143,6 +191,9 @@ static void page_ask(struct orphans *orphans)
     request.disk_id = atomic_load(&orphans->parts.disk->id);
     request.n_chunks = orphans->asked;
     request.chunks = pointers;
+    request.n_tenant_ids = orphans->asked;
+    request.tenant_ids = tenant_ids;
+    request.moved_only = orphans->walk == WALK_MOVED && !orphans->is_removed;
     memset(&orphans->call, 0, sizeof(orphans->call));
     orphans->call.type = TRILITH__MESSAGE_TYPE__CHUNKS_CHECK;
     orphans->call.deadline_ns = loop_now_ns(orphans->parts.loop) + orphans->parts.call_ns;
@@ -170,16 +221,24 @@ static void page_listed(struct host_job *job)
 
 /* ---- the walk ------------------------------------------------------------------------------------ */
 
-/* Begin a walk if there can be something to ask about: is anything stored between the last cut and this one? */
+/* Begin a walk if there can be something to ask about: has a PG left, or is anything stored between the last cut and this
+ * one? */
 static bool walk_begin(struct orphans *orphans)
 {
+    if (orphans->wants_moved) {
+        orphans->wants_moved = false;
+        orphans->map = chunk_host_map(orphans->parts.host);
+        orphans->list.from_start = true;
+        orphans->walk = WALK_MOVED;
+        return true;
+    }
     uint64_t now_ms = loop_wall_ms(orphans->parts.loop);
     if (now_ms < orphans->parts.orphan_after_ms || now_ms - orphans->parts.orphan_after_ms <= orphans->asked_until_ms) {
         return false;
     }
     orphans->cut_ms = now_ms - orphans->parts.orphan_after_ms;
     orphans->list.from_start = true;
-    orphans->walking = true;
+    orphans->walk = WALK_OLD;
     return true;
 }
 
@@ -188,8 +247,8 @@ static void timer_fired(struct loop_timer *timer)
     struct orphans *orphans = CONTAINER_OF(timer, struct orphans, timer);
     Trilith__DiskState state = chunk_host_disk_state(orphans->parts.disk);
     bool disk_is_ready = state == TRILITH__DISK_STATE__DISK_SERVING || state == TRILITH__DISK_STATE__DISK_FULL;
-    if (!disk_is_ready || (!orphans->walking && !walk_begin(orphans))) {
-        wake_after(orphans, rest_ns(orphans));
+    if (!disk_is_ready || (orphans->walk == WALK_NONE && !walk_begin(orphans))) {
+        wake_after(orphans, orphans->wants_moved ? NS_PER_S : rest_ns(orphans));
         return;
     }
     orphans->busy = true;

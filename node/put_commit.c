@@ -254,7 +254,8 @@ static void commit_send(struct object_put *put)
     commit_fill_object(put, &object);
     object.sealed_meta.data = gateway->commit->sealed_meta;
     object.sealed_meta.len = sealed_bytes;
-    Trilith__ObjectCommitRequest request = TRILITH__OBJECT_COMMIT_REQUEST__INIT;
+    Trilith__ObjectCommitRequest request;
+    trilith__object_commit_request__init(&request);
     request.tenant_id = put->request.tenant_id;
     request.bucket_id = put->request.bucket_id;
     request.key.data = put->key;
@@ -262,6 +263,7 @@ static void commit_send(struct object_put *put)
     request.object = &object;
     request.if_none_match = put->request.if_none_match;
     request.reseal_from = put->request.reseal_from;
+    request.requested_by = put->requested_by;
 
     memset(&put->commit_call, 0, sizeof(put->commit_call));
     put->commit_call.type = TRILITH__MESSAGE_TYPE__OBJECT_COMMIT;

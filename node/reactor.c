@@ -198,6 +198,7 @@ enum status reactor_open_service(struct reactor *reactor, const char *rpc_addres
                                                               .meta_address = options->meta,
                                                               .node_name = options->name,
                                                               .host = reactor->host,
+                                                              .horizon = reactor->horizon,
                                                               .slabs = reactor->gateway_slabs,
                                                               .puts_max = (uint32_t)options->puts_max,
                                                               .gets_max = (uint32_t)options->gets_max,

@@ -44,6 +44,7 @@ struct reactor {
     atomic_bool refresh_posted;
     const struct node_options *options;
     struct chunk_host *host;
+    struct key_horizon *horizon;
     char message[REACTOR_MESSAGE_BYTES]; /* why a phase failed, for people */
 
     struct uring_loop *uring;

@@ -7,10 +7,10 @@ void replicate_init(struct replicate *replicate, unsigned members)
     *replicate = (struct replicate){.members = members, .pending = (1u << members) - 1, .failure = STATUS_OK};
 }
 
-/* A member that is only behind with its map, or was called off by us, is not a bad member. */
+/* A member that is only behind with its map, or ahead of ours, or was called off by us, is not a bad member. */
 static bool is_members_fault(enum status status)
 {
-    return status != STATUS_OK && status != STATUS_CANCELLED && status != STATUS_BUSY;
+    return status != STATUS_OK && status != STATUS_CANCELLED && status != STATUS_BUSY && status != STATUS_CONFLICT;
 }
 
 static void note_failure(struct replicate *replicate, enum status status)

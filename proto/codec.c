@@ -25,6 +25,7 @@ static const struct message_type message_types[] = {
     ENTRY(CHUNK_GET, chunk_get_request, chunk_get_reply),
     ENTRY(CHUNK_LOCATE, chunk_locate_request, chunk_locate_reply),
     ENTRY(NODE_PING, empty, empty),
+    ENTRY(CHUNK_LIST, chunk_list_request, chunk_list_reply),
 
     ENTRY(NODE_REGISTER, node_register_request, node_register_reply),
     ENTRY(NODE_HEARTBEAT, node_heartbeat_request, node_heartbeat_reply),
@@ -36,6 +37,9 @@ static const struct message_type message_types[] = {
     ENTRY(WIPE_PULL, wipe_pull_request, wipe_pull_reply),
     ENTRY(WIPE_DONE, wipe_done_request, empty),
     ENTRY(RESEAL_PULL, reseal_pull_request, reseal_pull_reply),
+    ENTRY(MOVE_PULL, move_pull_request, move_pull_reply),
+    ENTRY(MOVE_CHECK, move_check_request, move_check_reply),
+    ENTRY(MOVE_DONE, move_done_request, empty),
 
     ENTRY(BUCKET_CREATE, bucket_create_request, bucket_reply),
     ENTRY(BUCKET_GET, bucket_get_request, bucket_reply),
@@ -45,6 +49,8 @@ static const struct message_type message_types[] = {
     SECRET_ENTRY(OBJECT_GET, object_get_request, object_get_reply),
     ENTRY(OBJECT_DELETE, object_delete_request, object_delete_reply),
     ENTRY(OBJECT_LIST, object_list_request, object_list_reply),
+    ENTRY(OBJECT_HOLD, object_hold_request, empty),
+    ENTRY(BUCKET_SET, bucket_set_request, bucket_reply),
 
     ENTRY(CLUSTER_STATUS, empty, cluster_status_reply),
     ENTRY(TENANT_CREATE, tenant_create_request, tenant_reply),
@@ -61,6 +67,26 @@ static const struct message_type message_types[] = {
     ENTRY(KEY_IMPORT, key_import_request, key_show_reply),
     ENTRY(KEY_SET_STATE, key_set_state_request, key_show_reply),
     ENTRY(EPOCH_CLOSE, empty, epoch_close_reply),
+    ENTRY(ERASURE_UNDO, erasure_undo_request, empty),
+    ENTRY(CERT_LIST, cert_list_request, cert_list_reply),
+    ENTRY(CERT_GET, cert_get_request, cert_get_reply),
+    ENTRY(LEDGER_HEAD, empty, ledger_head_reply),
+    ENTRY(LEDGER_READ, ledger_read_request, ledger_read_reply),
+    ENTRY(ATTESTATION_GET, attestation_get_request, attestation_get_reply),
+    ENTRY(SIGNING_KEY_LIST, empty, signing_key_list_reply),
+    ENTRY(SIGNING_KEY_ROTATE, empty, signing_key_list_reply),
+    ENTRY(PERSON_SET, person_set_request, empty),
+    ENTRY(PERSON_LIST, empty, person_list_reply),
+    ENTRY(REQUEST_CREATE, request_create_request, request_reply),
+    ENTRY(REQUEST_LIST, request_list_request, request_list_reply),
+    ENTRY(REQUEST_GET, request_get_request, request_reply),
+    ENTRY(REQUEST_APPROVE, request_approve_request, request_reply),
+    ENTRY(REQUEST_CANCEL, request_get_request, request_reply),
+    ENTRY(DISK_DRAIN, disk_drain_request, empty),
+    ENTRY(MOVE_LIST, empty, move_list_reply),
+    ENTRY(DISK_GET, disk_get_request, disk_get_reply),
+    ENTRY(MEDIUM_REPORT, medium_report_request, request_reply),
+    SECRET_ENTRY(OBJECT_OPENING, object_opening_request, object_opening_reply),
 };
 
 static const struct message_type *message_type_find(uint16_t type)

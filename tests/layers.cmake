@@ -71,7 +71,7 @@ folder_may_include(scrub "^(base|proto|scrub)/")
 folder_may_include(node "^(base|proto|node|scrub)/")
 folder_may_include(node/store "^(base|node/store)/")
 folder_may_include(meta "^(base|proto|meta)/")
-folder_may_include(cluster "^(base|proto|cluster)/|^node/store/inspect\\.h|^node/s3/(sigv4|uri|dates)\\.h")
+folder_may_include(cluster "^(base|proto|cluster)/|^meta/evidence_words\\.h|^node/store/inspect\\.h|^node/s3/(sigv4|uri|dates)\\.h")
 folder_may_include(bench "^(base|bench)/|^node/s3/(sigv4|uri|dates)\\.h")
 
 include_only_in(liburing "^liburing" "^base/uring_")
@@ -84,7 +84,8 @@ include_only_in(pkcs11 "^p11-kit/" "^meta/kms_pkcs11_.*\\.h$|^tests/unit/test_km
 include_only_in(pkcs11_module "^dlfcn\\.h" "^meta/kms_pkcs11_token\\.c$|^tests/")
 include_only_in(ini "^ini\\.h" "^base/config")
 include_only_in(libxml "^libxml/" "^node/s3/xml_|^cluster/s3_listing\\.c$")
-include_only_in(jansson "^jansson\\.h" "^(cluster|bench)/")
+# Others have it through base/jws.h.
+include_only_in(jansson "^jansson\\.h" "^(cluster|bench)/|^base/jws\\.[ch]$")
 include_only_in(curl "^curl/" "^(cluster|bench)/")
 include_only_in(criterion "^criterion/" "^tests/unit/")
 # The composition roots choose the edges; everybody else sees interfaces.

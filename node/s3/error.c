@@ -57,6 +57,8 @@ static const struct error_row rows[S3_ERROR_COUNT] = {
     [S3_NO_SUCH_KEY] = {404, "NoSuchKey", "The specified key does not exist."},
     [S3_NOT_IMPLEMENTED] = {501, "NotImplemented",
                             "A header or parameter you provided implies functionality that is not implemented."},
+    [S3_OBJECT_HELD] = {403, "AccessDenied",
+                        "A legal hold or retention forbids that this object is deleted or overwritten."},
     [S3_OLD_SIGNATURE] = {400, "InvalidRequest",
                           "The authorization mechanism you have provided is not supported. Please use "
                           "AWS4-HMAC-SHA256."},
@@ -110,6 +112,8 @@ enum s3_error s3_error_from_status(enum status status)
         return S3_KMS_DISABLED;
     case STATUS_KEY_AWAY:
         return S3_KMS_UNAVAILABLE;
+    case STATUS_HELD:
+        return S3_OBJECT_HELD;
     case STATUS_INVALID:
         return S3_INVALID_REQUEST;
     case STATUS_OK:

@@ -68,6 +68,7 @@ static void put_bucket_found(struct s3_exchange *exchange, enum status status, c
                                      .key_bytes = request->key.bytes,
                                      .size = request->content_bytes,
                                      .meta = &exchange->meta,
+                                     .requested_by = exchange->lookup.access_key,
                                      .user = exchange,
                                      .writable = put_writable,
                                      .done = put_done};
@@ -377,6 +378,7 @@ static void delete_object_start(struct s3_exchange *exchange)
     request.tenant_id = exchange->caller.tenant_id;
     request.bucket = exchange->request.bucket;
     request.key = (ProtobufCBinaryData){.data = key, .len = exchange->request.key.bytes};
+    request.requested_by = exchange->lookup.access_key;
     s3_call(exchange, TRILITH__MESSAGE_TYPE__OBJECT_DELETE, &request.base, object_deleted);
 }
 

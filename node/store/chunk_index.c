@@ -37,7 +37,7 @@ static size_t entry_encode(const struct chunk_entry *entry, uint8_t value[ENTRY_
     write_u8(&writer, VALUE_VERSION);
     write_u8(&writer, (uint8_t)entry->state);
     write_u8(&writer, (uint8_t)entry->header.suite);
-    write_u8(&writer, 0);
+    write_u8(&writer, (uint8_t)entry->technique);
     write_u32(&writer, entry->header.chunk_bytes);
     write_u64(&writer, entry->lsn);
     write_u32(&writer, entry->record_segment);
@@ -75,7 +75,7 @@ static enum status entry_decode(const uint8_t *value, size_t bytes, const struct
 
     *entry = (struct chunk_entry){.header.id = *id};
     entry->header.suite = (enum suite)read_u8(&reader);
-    read_skip(&reader, 1);
+    uint8_t technique = read_u8(&reader);
     entry->header.chunk_bytes = read_u32(&reader);
     entry->lsn = read_u64(&reader);
     entry->record_segment = read_u32(&reader);
@@ -88,10 +88,12 @@ static enum status entry_decode(const uint8_t *value, size_t bytes, const struct
     entry->previous.generation = read_u64(&reader);
     entry->header.stored_ms = read_u64(&reader);
     if (reader.failed || version != VALUE_VERSION || state < CHUNK_LIVE || state > CHUNK_ERASED ||
-        entry->header.chunk_bytes > CHUNK_BYTES_MAX || (state != CHUNK_ERASED && entry->header.chunk_bytes == 0)) {
+        technique > WIPE_DOD3 || entry->header.chunk_bytes > CHUNK_BYTES_MAX ||
+        (state != CHUNK_ERASED && entry->header.chunk_bytes == 0)) {
         return STATUS_IO;
     }
     entry->state = (enum chunk_state)state;
+    entry->technique = (enum wipe_technique)technique;
     if (entry->state == CHUNK_LIVE) {
         read_bytes(&reader, entry->seals, (size_t)chunk_unit_count(entry->header.chunk_bytes) * UNIT_SEAL_BYTES);
     } else {
@@ -360,10 +362,12 @@ static bool entry_from_record(const struct chunk_index *index, const struct chun
     case RECORD_ERASE:
         entry->state = CHUNK_ERASING;
         entry->place = record->place;
+        entry->technique = record->technique;
         memcpy(entry->seed, record->seed, WIPE_SEED_BYTES);
         return true;
     case RECORD_ERASED:
         entry->place = record->place;
+        entry->technique = record->technique;
         memcpy(entry->seed, record->seed, WIPE_SEED_BYTES);
         memcpy(entry->digest, record->digest, WIPE_DIGEST_BYTES);
         __attribute__((fallthrough));

@@ -6,9 +6,10 @@
  *        0  1  version 1          16  4  segment of the record     48  4  pg
  *        1  1  enum chunk_state   20  4  place: segment            52  4  previous place: segment
  *        2  1  suite              24  8  place: generation         56  8  previous place: generation
- *        3  1  zero               32  8  place: offset             64  8  stored
+ *        3  1  technique          32  8  place: offset             64  8  stored
  *        4  4  chunk bytes        40  8  tenant                    72  -  LIVE: seals; ERASING: seed[32];
  *        8  8  lsn                                                        ERASED: seed[32] digest[32]
+ *   technique: enum wipe_technique of an erased or erasing chunk, else zero
  *   "e" chunk id[16]   an erasure under way (value: one zero byte)
  *   "s" number u32be   counters of one segment: version 1 (u8), moved out u8, zero u16, live chunks u32, tombstones
  *                      u32, zero u32, generation u64, live bytes u64, erasing bytes u64, segment uuid[16]
@@ -27,10 +28,11 @@
 struct chunk_entry {
     enum chunk_state state;
     struct chunk_header header;
-    uint64_t lsn;                /* of the batch whose record made it so */
-    uint32_t record_segment;     /* where that record stands */
-    struct chunk_place place;    /* of the payload; ERASED: where it was, generation 0 when it never was */
-    struct chunk_place previous; /* LIVE and moved by cleaning: whence. The old copy is there until that is wiped */
+    uint64_t lsn;                  /* of the batch whose record made it so */
+    uint32_t record_segment;       /* where that record stands */
+    struct chunk_place place;      /* of the payload; ERASED: where it was, generation 0 when it never was */
+    struct chunk_place previous;   /* LIVE and moved by cleaning: whence. The old copy is there until that is wiped */
+    enum wipe_technique technique; /* ERASING, ERASED */
     uint8_t seed[WIPE_SEED_BYTES];
     uint8_t digest[WIPE_DIGEST_BYTES];
     uint8_t seals[CHUNK_SEALS_BYTES_MAX];

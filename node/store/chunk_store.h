@@ -4,6 +4,9 @@
  * (layout: base/batch.h, record.h) and made durable by one flush, shared by the whole group. An index, rebuildable
  * from the segments, finds them again: it is a kv table and never on the durability path. Erasing overwrites the
  * payload in place, flushes, reads back through a second descriptor and compares; only then is space free.
+ * Cleaning moves live chunks together and overwrites what they leave, a whole segment at a time, once with zeros,
+ * flushed and read back: so where a copy stood before it was moved, that is all that is done, whatever technique its
+ * erase asks for.
  *
  * Durability  STATUS_OK from a put or an erase means it is on stable storage.
  * Identity    A record carries chunk, PG, segment uuid, generation and offset under its checksum: a stale or misplaced
@@ -131,10 +134,19 @@ void chunk_store_get(struct chunk_store *store, struct chunk_get *get);
 
 /* ---- erase ------------------------------------------------------------------------------------- */
 
-/* Destroy one copy: an intent made durable (reads answer STATUS_GONE from then on), payload overwritten in place with
- * a ChaCha20 stream, flushed, read back through a second descriptor and compared, the result made durable. Idempotent.
+/* How a copy is overwritten. The numbers stand on disk and are those of the wire. */
+enum wipe_technique {
+    WIPE_OVERWRITE = 0, /* one pass of a ChaCha20 stream */
+    WIPE_DOD3 = 1,      /* a pass of 0x55, a pass of 0xaa, each flushed, then the same */
+};
+
+/* Destroy one copy: an intent made durable (reads answer STATUS_GONE from then on), payload overwritten in place as
+ * `technique` says, flushed, the last pass read back through a second descriptor and compared, the result made durable.
+ * A crash at any step: all passes are made again. Idempotent: what is wiped is not wiped again with another technique.
  * An id never held becomes a tombstone, so a late put of it is refused. `done` gets
- *   STATUS_OK         wiped; overwritten_bytes says how much (0: wiped earlier)
+ *   STATUS_OK         wiped, now or earlier: overwritten_bytes, `used` and `digest` say how. 0 bytes: the copy went
+ *                     with the whole segment that held it (zeros, flushed, read back), or was wiped so long ago that
+ *                     its record was not kept; `used` is WIPE_OVERWRITE then, which is the least that was done
  *   STATUS_NOT_FOUND  never held; the tombstone is durable
  *   STATUS_CORRUPT    the read-back differs from what was written: not wiped, will be tried again at the next call
  *                     or an older copy stands where it can't be wiped now (damage, a refused wipe), or, of an id not
@@ -145,10 +157,13 @@ void chunk_store_get(struct chunk_store *store, struct chunk_get *get);
  *   STATUS_FENCED, STATUS_IO  the device refuses */
 struct chunk_erase {
     struct chunk_id id;
+    enum wipe_technique technique;
     void (*done)(struct chunk_erase *erase, enum status status);
 
     uint64_t overwritten_bytes; /* outcome */
-    uint8_t digest[32];         /* BLAKE2b-256 of the bytes read back */
+    enum wipe_technique used;
+    bool mismatch;      /* STATUS_CORRUPT because the read-back differed */
+    uint8_t digest[32]; /* BLAKE2b-256 of the bytes read back; zeros when overwritten_bytes is 0 */
 
     struct chunk_store *store; /* from here on private */
     struct list_link link;

@@ -1,13 +1,15 @@
 /* erase.c - destroying single copies, so that it can be proven.
  *
  *   LIVE ──> WIPE_INTENT ──> WIPE_READERS ──> WIPE_WRITE ──> WIPE_FLUSH ──> WIPE_VERIFY ──> WIPE_RESULT ──> done(OK)
- *             ERASE record     reads under      ChaCha20       shared per     second          ERASED record
- *             durable          way have ended   stream         segment        descriptor      durable
+ *             ERASE record     reads under      one pass       shared per     second          ERASED record
+ *             durable          way have ended     ^            segment        descriptor      durable
+ *                                                 └─ next pass ──┘
  *   ERASING (a crash came between) ──────^
  *   never held ──> WIPE_TOMBSTONE ──> done(NOT_FOUND)
  *
  * The intent is monotone: after it no read starts, and a crash at any later step is taken up from WIPE_READERS by the
- * next open. The overwriting stream is ChaCha20 (RFC 8439) under a random seed, which the record keeps: anybody can
+ * next open, from the first pass on. A technique is a list of passes; the last one of each is the stream that is read
+ * back. That stream is ChaCha20 (RFC 8439) under a random seed, which the record keeps: anybody can
  * regenerate it and see that the area holds exactly that. A read-back that differs leaves the chunk ERASING: it
  * serves nothing, its space is not reused, and the next call tries again.
  *
@@ -18,9 +20,9 @@
  * not wiped yet, the erase is parked: when it runs there is one copy on this disk. Where that can't be awaited (the
  * older segment is damaged, or the device refused to wipe it), the erase is refused: STATUS_CORRUPT, nothing done.
  *
- * "Never held" is said of an id that the index does not know, and only while no ciphertext can stand that the index does
- * not know of either. Recovery has zeroed what it passed over in the log; whole segments that it gave up are being wiped:
- * until that is done such an erase is parked, and refused where it can't be awaited.
+ * "Never held" is said of an id that the index does not know, and only while no ciphertext can stand that the index
+ * does not know of either. Recovery has zeroed what it passed over in the log; whole segments that it gave up are being
+ * wiped: until that is done such an erase is parked, and refused where it can't be awaited.
  *
  * A store that is going to be closed lets nobody wait: STATUS_UNAVAILABLE. */
 #include "node/store/store_private.h"
@@ -30,6 +32,9 @@
 #include <stdlib.h>
 
 _Static_assert(WIPE_PIECE_BYTES % KEYSTREAM_BLOCK_BYTES == 0, "pieces begin at a block of the stream");
+
+/* Bytes that the passes before the last one write. */
+static const uint8_t dod3_patterns[] = {0x55, 0xaa};
 
 void eraser_init(struct chunk_store *store)
 {
@@ -106,8 +111,10 @@ static void wipe_end(struct wipe *wipe, enum status status)
 
     for (struct list_link *link; (link = list_take_first(&wipe->requests)) != NULL;) {
         struct chunk_erase *erase = LIST_ENTRY(link, struct chunk_erase, link);
+        erase->mismatch = status == STATUS_CORRUPT;
         if (status == STATUS_OK) {
             erase->overwritten_bytes = wipe->bytes;
+            erase->used = wipe->item.record.technique;
             memcpy(erase->digest, wipe->item.record.digest, WIPE_DIGEST_BYTES);
         }
         erase_finish(erase, status);
@@ -138,6 +145,12 @@ static void wipe_fail(struct wipe *wipe, enum status status, const char *what)
     store_fence(wipe->store, status, what);
     wipe_end(wipe, STATUS_IO);
     batch_writer_pump(wipe->store);
+}
+
+/* Passes before the one that is read back. */
+static unsigned patterns_count(const struct wipe *wipe)
+{
+    return wipe->item.record.technique == WIPE_DOD3 ? ARRAY_LENGTH(dod3_patterns) : 0;
 }
 
 /* The stream for the piece at bytes_done, XORed into the buffer. */
@@ -212,6 +225,8 @@ static void verify_next(struct wipe *wipe)
               verify_read);
 }
 
+static void pass_start(struct wipe *wipe);
+
 static void wipe_flushed(struct flush_waiter *waiter, enum status status)
 {
     struct wipe *wipe = CONTAINER_OF(waiter, struct wipe, flush);
@@ -219,6 +234,11 @@ static void wipe_flushed(struct flush_waiter *waiter, enum status status)
 
     if (status != STATUS_OK) {
         wipe_fail(wipe, status, "wipe_flush");
+        return;
+    }
+    if (wipe->pass < patterns_count(wipe)) {
+        wipe->pass++;
+        pass_start(wipe);
         return;
     }
     KILL_POINT(KILL_STORE_WIPE_FLUSHED);
@@ -264,10 +284,21 @@ static void write_next(struct wipe *wipe)
         return;
     }
     piece_choose(wipe);
-    memset(wipe->buffer, 0, wipe->piece_bytes);
-    stream_into_buffer(wipe);
+    if (wipe->pass < patterns_count(wipe)) {
+        memset(wipe->buffer, dod3_patterns[wipe->pass], wipe->piece_bytes);
+    } else {
+        memset(wipe->buffer, 0, wipe->piece_bytes);
+        stream_into_buffer(wipe);
+    }
     disk_write(segment->file, &wipe->io, wipe->buffer, wipe->piece_bytes, wipe->place.offset + wipe->bytes_done, 0,
                piece_written);
+}
+
+static void pass_start(struct wipe *wipe)
+{
+    wipe->stage = WIPE_WRITE;
+    wipe->bytes_done = 0;
+    write_next(wipe);
 }
 
 /* The intent is durable: as soon as nobody reads any more, overwrite. */
@@ -277,9 +308,8 @@ static void wipe_try_write(struct wipe *wipe)
     if (get_in_flight(wipe->store, &wipe->id)) {
         return;
     }
-    wipe->stage = WIPE_WRITE;
-    wipe->bytes_done = 0;
-    write_next(wipe);
+    wipe->pass = 0;
+    pass_start(wipe);
 }
 
 void eraser_read_ended(struct chunk_store *store, const struct chunk_id *id)
@@ -372,8 +402,9 @@ static void wipe_start_tombstone(struct wipe *wipe, uint32_t chunk_bytes)
     batch_writer_pump(wipe->store);
 }
 
-/* Set a wipe going from where the index says that the chunk stands. */
-static void wipe_start(struct wipe *wipe, const struct chunk_entry *entry)
+/* Set a wipe going from where the index says that the chunk stands. One that was begun goes on with the passes that its
+ * intent names, or with more when they are asked for now: the result says what was done in the end. */
+static void wipe_start(struct wipe *wipe, const struct chunk_entry *entry, enum wipe_technique technique)
 {
     struct record *record = &wipe->item.record;
 
@@ -382,6 +413,7 @@ static void wipe_start(struct wipe *wipe, const struct chunk_entry *entry)
     record->type = RECORD_ERASE;
     record->chunk = entry->header;
     record->place = entry->place;
+    record->technique = technique > entry->technique ? technique : entry->technique;
     if (entry->state == CHUNK_ERASING) {
         memcpy(record->seed, entry->seed, WIPE_SEED_BYTES);
         wipe_try_write(wipe);
@@ -407,8 +439,8 @@ static enum erase_turn turn_behind(const struct segment *segment)
     return segment_is_blocked(segment) ? ERASE_REFUSE : ERASE_PARK;
 }
 
-/* Of a chunk whose segment was given up: its use of the file is over when that is wiped and read back. Only then the file
- * is free, or taken into use, with a higher generation. */
+/* Of a chunk whose segment was given up: its use of the file is over when that is wiped and read back. Only then the
+ * file is free, or taken into use, with a higher generation. */
 static enum erase_turn turn_of_given_up(const struct chunk_store *store, const struct chunk_place *place)
 {
     if (place->generation == 0 || place->segment >= store->segments.count) {
@@ -458,7 +490,11 @@ static void erase_answer_erased(struct chunk_erase *erase, const struct chunk_en
         erase_finish(erase, STATUS_NOT_FOUND);
         return;
     }
-    memcpy(erase->digest, entry->digest, WIPE_DIGEST_BYTES);
+    if (entry->place.generation != 0) {
+        erase->overwritten_bytes = (uint64_t)payload_block_count(entry->header.chunk_bytes) * BLOCK_BYTES;
+        erase->used = entry->technique;
+        memcpy(erase->digest, entry->digest, WIPE_DIGEST_BYTES);
+    }
     erase_finish(erase, STATUS_OK);
 }
 
@@ -508,7 +544,7 @@ static void erase_start(struct chunk_store *store, struct chunk_erase *erase)
     }
     list_append(&wipe->requests, &erase->link);
     if (status == STATUS_OK && turn == ERASE_NOW) {
-        wipe_start(wipe, &entry);
+        wipe_start(wipe, &entry, erase->technique);
     } else {
         wipe_start_tombstone(wipe, status == STATUS_OK ? entry.header.chunk_bytes : 0);
     }
@@ -520,6 +556,8 @@ void chunk_store_erase(struct chunk_store *store, struct chunk_erase *erase)
     CHECK(!store->closing);
     erase->store = store;
     erase->overwritten_bytes = 0;
+    erase->used = WIPE_OVERWRITE;
+    erase->mismatch = false;
     memset(erase->digest, 0, sizeof(erase->digest));
     list_link_init(&erase->link);
     erase_start(store, erase);
@@ -569,7 +607,7 @@ static void resume_next(struct chunk_store *store)
         }
         const struct segment *place = segment_of_place(&store->segments, &entry.place);
         if (place != NULL && place->state != SEGMENT_WIPING && place_is_valid(store, &entry)) {
-            wipe_start(wipe_take(store, &id), &entry);
+            wipe_start(wipe_take(store, &id), &entry, entry.technique);
         } else if (turn_of_entry(store, &entry) == ERASE_NOTHING_LEFT) {
             wipe_start_tombstone(wipe_take(store, &id), entry.header.chunk_bytes);
         }

@@ -62,7 +62,7 @@ size_t record_encode(const struct record *record, uint8_t *target)
     }
     if (type_has_place(record->type)) {
         write_u32(&writer, record->place.segment);
-        write_u32(&writer, 0);
+        write_u32(&writer, record->type == RECORD_MOVE ? 0 : (uint32_t)record->technique);
         write_u64(&writer, record->place.generation);
         write_u64(&writer, record->place.offset);
     }
@@ -128,7 +128,18 @@ static bool payload_fits(const struct record_cursor *cursor, const struct record
            record->payload_blocks <= cursor->batch_blocks - cursor->next_block;
 }
 
-static void decode_rest(struct byte_reader *reader, struct record *record)
+/* False: a technique of no meaning. */
+static bool decode_place(struct byte_reader *reader, struct record *record)
+{
+    record->place.segment = read_u32(reader);
+    uint32_t technique = read_u32(reader);
+    record->place.generation = read_u64(reader);
+    record->place.offset = read_u64(reader);
+    record->technique = technique == WIPE_DOD3 ? WIPE_DOD3 : WIPE_OVERWRITE;
+    return technique == WIPE_OVERWRITE || (technique == WIPE_DOD3 && record->type != RECORD_MOVE);
+}
+
+static bool decode_rest(struct byte_reader *reader, struct record *record)
 {
     if (record->type != RECORD_TOMBSTONE) {
         record->chunk.tenant_id = read_u64(reader);
@@ -136,11 +147,8 @@ static void decode_rest(struct byte_reader *reader, struct record *record)
         read_skip(reader, 4);
         record->chunk.stored_ms = read_u64(reader);
     }
-    if (type_has_place(record->type)) {
-        record->place.segment = read_u32(reader);
-        read_skip(reader, 4);
-        record->place.generation = read_u64(reader);
-        record->place.offset = read_u64(reader);
+    if (type_has_place(record->type) && !decode_place(reader, record)) {
+        return false;
     }
     if (record->type == RECORD_ERASE || record->type == RECORD_ERASED) {
         read_bytes(reader, record->seed, WIPE_SEED_BYTES);
@@ -151,6 +159,7 @@ static void decode_rest(struct byte_reader *reader, struct record *record)
     if (type_has_payload(record->type)) {
         record->seals = read_span(reader, (size_t)chunk_unit_count(record->chunk.chunk_bytes) * UNIT_SEAL_BYTES);
     }
+    return true;
 }
 
 enum status record_next(struct record_cursor *cursor, struct record *record)
@@ -166,7 +175,9 @@ enum status record_next(struct record_cursor *cursor, struct record *record)
         bytes != record_bytes(decoded.type, decoded.chunk.chunk_bytes) || bytes > cursor->left) {
         return STATUS_CORRUPT;
     }
-    decode_rest(&reader, &decoded);
+    if (!decode_rest(&reader, &decoded)) {
+        return STATUS_CORRUPT;
+    }
     CHECK(!reader.failed);
 
     cursor->at += bytes;

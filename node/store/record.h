@@ -19,7 +19,7 @@
  *       48      8  stored          milliseconds since 1970 UTC, clock of the node that first stored it
  *   MOVE, ERASE, ERASED go on with a place: where the moved chunk came from, where the erased one lay:
  *       56      4  segment number
- *       60      4  zero
+ *       60      4  technique       enum wipe_technique of an ERASE or ERASED; 0 for MOVE
  *       64      8  generation
  *       72      8  offset          of the payload in that segment
  *   ERASE, ERASED:
@@ -60,6 +60,7 @@ struct record {
     uint32_t payload_block;    /* PUT, MOVE */
     uint32_t payload_blocks;
     struct chunk_place place;          /* MOVE, ERASE, ERASED */
+    enum wipe_technique technique;     /* ERASE: how it is to be overwritten; ERASED: how it was */
     uint8_t seed[WIPE_SEED_BYTES];     /* ERASE, ERASED */
     uint8_t digest[WIPE_DIGEST_BYTES]; /* ERASED */
     const uint8_t *seals;              /* PUT, MOVE: into the bytes that were decoded, or the caller's to encode */

@@ -149,6 +149,7 @@ struct wipe {
     struct list requests; /* chunk_erase; none: taken up after a crash */
     struct log_item item;
     uint32_t bytes; /* whole blocks */
+    unsigned pass;  /* of those of the technique, from 0 */
     uint32_t bytes_done;
     uint32_t piece_bytes;
     uint8_t *buffer;

@@ -1,7 +1,7 @@
 /* checkers.h - the promises of the cluster, each a named function that looks for its violation all the time.
  *
  * The names are those of the reliability model: I durability and integrity, E erasure, P placement and accounting, M the
- * metadata service, V the vault and the keys of tenants, L liveness, R resources. Each checker says in words what is promised and when it looks; to add one,
+ * metadata service, V the vault and the keys of tenants, C certificates, L liveness, R resources. Each checker says in words what is promised and when it looks; to add one,
  * write the function and a line in the table of checkers.c. What they know comes from three sources: the watch
  * (sim_cluster.h) tells what happened; the model (model.h) says what must therefore be true; the simulated disks and
  * tables show what is.
@@ -14,6 +14,9 @@
 #include "tests/sim/model.h"
 #include "tests/sim/reading.h"
 #include "tests/sim/sim_cluster.h"
+
+#include "base/merkle.h"
+#include "base/signature.h"
 
 #define SIM_EXIT_VIOLATED 3
 
@@ -104,6 +107,18 @@ struct checked_leaf {
     uint32_t slot;
 };
 
+#define CHECKED_SIGNING_KEYS 8u
+
+/* The evidence that commands have brought. */
+struct checked_evidence {
+    struct public_key keys[CHECKED_SIGNING_KEYS]; /* that were announced, oldest first */
+    uint32_t key_count;
+    uint64_t certificates;
+    bool *certified; /* by id: erasures that have one */
+    size_t certified_end;
+    struct merkle_edge ledger;
+};
+
 #define CHECKED_LEAVES_KEPT 8u /* of those that were alive, and of those that are gone */
 
 struct checkers {
@@ -135,6 +150,7 @@ struct checkers {
     uint64_t enabled_ns;      /* when the tenant's keys were enabled last */
     uint32_t nodes_left_down; /* at rest: a disk of theirs was damaged past what a start can mend */
     bool *closed;             /* by id: erasures known to be closed */
+    struct checked_evidence evidence;
     uint64_t closed_end;
 };
 

@@ -30,6 +30,16 @@ void check_overwriting(const struct check *check);
 void check_wiped_stays_wiped(const struct check *check);
 void check_nothing_gone_comes_back(const struct check *check);
 
+/* checks_certificates.c */
+void check_certificates(const struct check *check);
+void check_ledger(const struct check *check);
+void check_certificates_come(const struct check *check);
+void check_certified_keys(const struct check *check);
+
+/* checks_grace.c */
+void check_grace(const struct check *check);
+void check_holds(const struct check *check);
+
 /* checks_placement.c */
 void check_spread(const struct check *check);
 void check_accounting(const struct check *check);

@@ -321,13 +321,40 @@ void check_lists(const struct check *check)
 
 /* ---- I5 --------------------------------------------------------------------------------------------- */
 
+static bool is_member_of(const struct check *check, uint32_t disk, const struct model_chunk *chunk)
+{
+    uint32_t disks[MODEL_DISKS_MAX];
+    size_t members = 0;
+    (void)model_pg_disks(check->model, chunk->pg, disks, &members);
+    for (size_t i = 0; i < members; i++) {
+        if (disks[i] == disk) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether an object's chunk must stand on the disk: it was written there, and has not been moved away; or the disk has become
+ * a member of its PG since. (Where disks lose what they had, what takes a PG over may lack what its sources lost.) */
+static bool must_be_there(const struct check *check, uint32_t disk, const struct model_chunk *chunk)
+{
+    const struct model_copy *copy = &chunk->copies[disk];
+    if (chunk->fate != MODEL_REFERENCED) {
+        return false;
+    }
+    if (copy->place_count > 0 && copy->wipe == MODEL_NOT_OWED) {
+        return true;
+    }
+    return (copy->place_count > 0 || check->cluster->options.lossy_nodes == 0) && is_member_of(check, disk, chunk);
+}
+
 void check_disk_has_all(const struct check *check, struct sim_node_disk *disk, bool look_at_bytes, const char *promise)
 {
     uint32_t number = model_disk_number(disk);
     for (uint32_t i = 0; i < check->model->chunk_count; i++) {
         const struct model_chunk *chunk = check->model->chunks[i];
         struct chunk_location location = {0};
-        if (chunk->fate != MODEL_REFERENCED || chunk->copies[number].place_count == 0) {
+        if (!must_be_there(check, number, chunk)) {
             continue;
         }
         check_counts(check);

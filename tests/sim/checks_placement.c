@@ -67,7 +67,9 @@ static void check_row_is_spread(void *user, const void *key, size_t key_bytes, c
 /* P1: after every command that changes the map, the members of each PG stand in three failure domains. */
 void check_spread(const struct check *check)
 {
-    if (check->command->change_case != TRILITH__COMMAND__CHANGE_NODE_JOIN) {
+    if (check->command->change_case != TRILITH__COMMAND__CHANGE_NODE_JOIN &&
+        check->command->change_case != TRILITH__COMMAND__CHANGE_PG_MOVE_BEGIN &&
+        check->command->change_case != TRILITH__COMMAND__CHANGE_PG_MOVE_END) {
         return;
     }
     struct spread spread = {.check = check};

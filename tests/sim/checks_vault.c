@@ -8,6 +8,7 @@
 #include "tests/sim/vault_view.h"
 
 #include "meta/catalog_row.h"
+#include "meta/erasure.h"
 #include "meta/tables.h"
 
 #include <inttypes.h>
@@ -266,7 +267,9 @@ struct recount {
     uint64_t pages;
     uint64_t objects;
     uint64_t object_bytes;
+    uint64_t graced; /* deleted versions that can be taken back */
     uint64_t deks;
+    uint64_t refs;        /* keys of references */
     uint64_t late_leases; /* that ran out before `lapsed_ms` and still stand */
     uint64_t lapsed_ms;
 };
@@ -288,9 +291,13 @@ static void recount_row(void *user, const void *key, size_t key_bytes, const voi
         for (size_t i = 0; i < tenant->n_deks; i++) {
             recount->deks += tenant->deks[i]->destroyed_ms == 0 ? 1 : 0;
         }
+        recount->refs += tenant->ref_page != 0 && tenant->erased_ms == 0 ? 1 : 0;
         trilith__tenant_record__free_unpacked(tenant, NULL);
         return;
     }
+    case 'G':
+        recount->graced++;
+        return;
     case 'l':
         recount->late_leases += number_of_be((const uint8_t *)key + 1, 8) < recount->lapsed_ms ? 1 : 0;
         return;
@@ -321,8 +328,8 @@ static void check_sum(const char *what, uint64_t counted, uint64_t recorded)
     }
 }
 
-/* V3: every leaf of an opened page is live, punctured, or given to nobody yet; live ones are as many as there are versions and
- * data keys; and the sums that the state keeps of all these are right. No switch of an epoch is refused because they don't
+/* V3: every leaf of an opened page is live, punctured, or given to nobody yet; live ones are as many as there are versions, those
+ * in their time of grace too, data keys and keys of references; and the sums that the state keeps of all these are right. No switch of an epoch is refused because they don't
  * agree with what the vault has counted. At rest no lease stands that ran out a while ago: its leaves are punctured. */
 void check_conservation(const struct check *check)
 {
@@ -352,7 +359,9 @@ void check_conservation(const struct check *check)
     check_sum("versions", recount.objects, cluster->objects);
     check_sum("bytes of versions", recount.object_bytes, cluster->object_bytes);
     check_sum("data keys", recount.deks, cluster->deks);
-    check_sum("versions and data keys", recount.objects + recount.deks, recount.live);
+    check_sum("keys of references", recount.refs, cluster->refs);
+    check_sum("versions in their time of grace", recount.graced, cluster->grace_objects);
+    check_sum("versions and keys", recount.objects + recount.graced + recount.deks + recount.refs, recount.live);
     check_sum("leases that ran out", recount.late_leases, 0);
     trilith__cluster_record__free_unpacked(cluster, NULL);
 }
@@ -360,9 +369,22 @@ void check_conservation(const struct check *check)
 /* ---- E4 -------------------------------------------------------------------------------------------- */
 
 struct erasure_count {
-    uint64_t keys_destroyed_below;
+    const struct check *check;
+    const Trilith__ClusterRecord *cluster;
     uint64_t open;
 };
+
+/* What the record says of its keys must be what the commands have made of them. */
+static void check_keys_of_erasure(const struct erasure_count *count, uint64_t id, const Trilith__ErasureRecord *record)
+{
+    bool says_gone = record->taken_back_ms == 0 && erasure_keys_are_gone(count->cluster, id, record);
+    if (says_gone && record->late && !model_keys_are_gone(count->check->model, id)) {
+        sim_violated("E4-key",
+                     "the keys of erasure %" PRIu64 " (%s) count as destroyed; seal %" PRIu64
+                     " is the last that epoch %" PRIu64 " took along",
+                     id, record->reason, count->check->model->vault.gone_seal, count->check->model->vault.erased_epoch);
+    }
+}
 
 static void count_erasure(void *user, const void *key, size_t key_bytes, const void *value, size_t value_bytes)
 {
@@ -372,12 +394,15 @@ static void count_erasure(void *user, const void *key, size_t key_bytes, const v
         Trilith__ErasureRecord *record = trilith__erasure_record__unpack(NULL, value_bytes, value);
         CHECK(record != NULL);
         uint64_t id = number_of_be((const uint8_t *)key + 1, 8);
-        count->open += record->closed_ms == 0 || id >= count->keys_destroyed_below ? 1 : 0;
+        bool is_open = record->closed_ms == 0 || !erasure_keys_are_gone(count->cluster, id, record);
+        count->open += record->taken_back_ms == 0 && is_open ? 1 : 0;
+        check_keys_of_erasure(count, id, record);
         trilith__erasure_record__free_unpacked(record, NULL);
     }
 }
 
-/* E4: the keys of an erasure count as destroyed when the epoch is destroyed that was sealed behind it, and not before; and an
+/* E4: the keys of an erasure count as destroyed when the epoch is destroyed that was sealed behind it (of one that had a time of
+ * grace: behind its end), and not before; and an
  * erasure counts as open until its copies are wiped and its keys are destroyed. Looked at with every step of an epoch. */
 void check_erased_keys(const struct check *check)
 {
@@ -387,7 +412,7 @@ void check_erased_keys(const struct check *check)
     }
     Trilith__ClusterRecord *cluster = model_cluster_record(check->model);
     CHECK(cluster != NULL);
-    struct erasure_count count = {.keys_destroyed_below = cluster->keys_destroyed_below};
+    struct erasure_count count = {.check = check, .cluster = cluster};
     check_counts(check);
     if (cluster->keys_destroyed_below > check->model->vault.gone_erasures) {
         sim_violated("E4-key",

@@ -10,8 +10,8 @@ unit_test(sim_cluster sim_cluster)
 add_library(sim_checks STATIC EXCLUDE_FROM_ALL
   sim/model.c sim/model_chunks.c sim/model_writes.c sim/model_commands.c sim/reading.c sim/residue.c sim/meta_view.c
   sim/leaf_book.c sim/vault_view.c sim/checkers.c
-  sim/checks_durability.c sim/checks_store.c sim/checks_keys.c sim/checks_erasure.c sim/checks_placement.c sim/checks_meta.c
-  sim/checks_vault.c sim/checks_liveness.c)
+  sim/checks_durability.c sim/checks_store.c sim/checks_keys.c sim/checks_erasure.c sim/checks_certificates.c
+  sim/checks_grace.c sim/checks_placement.c sim/checks_meta.c sim/checks_vault.c sim/checks_liveness.c)
 target_link_libraries(sim_checks PUBLIC sim_cluster)
 
 add_executable(trilith-sim

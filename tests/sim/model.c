@@ -177,6 +177,52 @@ void model_version_begins(struct model_key *key, struct model_version *version, 
     key->current = version;
 }
 
+/* Whose value came back is not known when more than one could be meant: then each of them may be there, and none must. */
+static void value_returns(struct model_key *key, const struct model_write *before, struct model_version *version,
+                          uint64_t now_ns)
+{
+    struct model_write copy = *before; /* The array may move. */
+    struct model_write *write = write_add(key);
+    write->value = copy.value;
+    write->size = copy.size;
+    write->began_ns = now_ns;
+    write->state = version->value != 0 ? MODEL_ACKNOWLEDGED : MODEL_UNKNOWN;
+    if (version->value != 0) {
+        write->version = version;
+        write_is_effective(key, write, now_ns);
+    }
+}
+
+void model_version_returns(struct model_key *key, struct model_version *version, uint64_t now_ns)
+{
+    uint64_t from_ns = version->from_ns; /* When it was committed. */
+    size_t count = key->write_count;
+    size_t candidates = 0;
+    size_t last = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct model_write *write = &key->writes[i];
+        bool is_it = version->value != 0 ? write->value == version->value
+                                         : write->value != 0 && write->version == NULL &&
+                                               write->size == version->size && write->began_ns <= from_ns;
+        candidates += is_it ? 1 : 0;
+        last = is_it ? i : last;
+    }
+    if (version->value == 0 && candidates == 1) {
+        version->value = key->writes[last].value;
+    }
+    for (size_t i = 0; version->value == 0 && i < count; i++) {
+        const struct model_write *write = &key->writes[i];
+        if (write->value != 0 && write->version == NULL && write->size == version->size && write->began_ns <= from_ns) {
+            value_returns(key, write, version, now_ns);
+        }
+    }
+    if (version->value != 0) {
+        value_returns(key, &key->writes[last], version, now_ns);
+    }
+    model_version_begins(key, version, now_ns);
+    version->taken_back = true;
+}
+
 bool model_was_absent(const struct model_key *key, uint64_t began_ns, uint64_t ended_ns)
 {
     uint64_t covered_ns = began_ns; /* It was there from the beginning of the interval up to here. */
@@ -233,7 +279,8 @@ size_t model_commits_within(const struct model_key *key, uint64_t size, uint64_t
     size_t count = 0;
     for (size_t i = 0; i < key->version_count; i++) {
         struct model_version *version = key->versions[i];
-        if (version->from_ns >= began_ns && version->from_ns <= ended_ns && version->size == size) {
+        if (!version->taken_back && version->from_ns >= began_ns && version->from_ns <= ended_ns &&
+            version->size == size) {
             *last = version;
             count++;
         }

@@ -6,6 +6,8 @@
  *            any value whose put overlaps it or is unknown and was never seen to be gone; absence likewise.
  * Catalog    Per key, the versions that the metadata service made current, and when: from its commands. A value is bound to
  *            its version as soon as only one can be meant; from then on a read must have found it while it was current.
+ * Grace      A deletion that can be taken back ends a version for readers at once, and nothing else of it. When it is taken back,
+ *            that is one more write of the same value, by somebody else: it takes effect with the command.
  * Chunks     Per chunk id, from the commands of the metadata service: object or orphan, PG, condemned or erased, and per
  *            disk: wiped as recorded. And from the disks themselves: the fingerprint of every sealed block of it that was
  *            ever written by a node, so that a copy is recognised wherever it turns up.
@@ -24,6 +26,7 @@
 #define MODEL_DISKS_MAX   (SIM_NODES_MAX * SIM_NODE_DISKS_MAX)
 #define MODEL_BUCKETS_MAX 4u
 #define MODEL_PLACES_MAX  6u
+#define MODEL_WENT_MAX    (2 * SIM_KEYS_MAX) /* versions by one command */
 
 /* ---- objects: what clients know ---------------------------------------------------------------- */
 
@@ -76,7 +79,11 @@ struct model_version {
     size_t leaf_capacity;
     uint32_t dek_version;
     uint32_t chunk_count;
-    uint32_t *chunks; /* numbers */
+    uint32_t *chunks;   /* numbers */
+    uint64_t graced_id; /* deleted or replaced, and can be taken back, under this erasure's id; 0: it is not so */
+    uint64_t graced_until_ms;
+    bool taken_back; /* it was current before, and is so again */
+    bool held;       /* a legal hold forbids that it goes */
 };
 
 enum model_fate {
@@ -166,6 +173,15 @@ struct model_vault {
     uint64_t switched_erasures; /* the same, of the seal that led to the epoch that holds */
     uint64_t gone_erasures;     /* of erasures with lower ids the keys are destroyed */
     uint64_t erased_epoch;      /* the last one that is destroyed; 0: none */
+    uint64_t seals;             /* that were not refused: a leaf that is punctured now is taken by the next one */
+    uint64_t switched_seal;     /* the last one before the switch to the epoch that holds */
+    uint64_t gone_seal;         /* what seals up to this one took is destroyed */
+};
+
+/* A version in its time of grace. */
+struct model_grace {
+    struct model_key *key;
+    struct model_version *version;
 };
 
 struct model {
@@ -192,6 +208,13 @@ struct model {
 
     uint64_t applied; /* the highest command taken note of */
     struct model_vault vault;
+    uint64_t
+        *erasure_seals; /* by erasure id: the seal that takes the keys of the version that went; 0: not seen to go */
+    size_t erasure_end;
+
+    struct model_grace *graced;
+    size_t graced_count;
+    size_t graced_capacity;
 };
 
 void model_init(struct model *model, struct sim_cluster *cluster);
@@ -219,6 +242,8 @@ void model_was_read(struct model_key *key, struct model_write *write, uint64_t b
 
 void model_version_begins(struct model_key *key, struct model_version *version, uint64_t now_ns);
 void model_version_ends(struct model_key *key, uint64_t now_ns);
+/* A version that was deleted is current again: `version` is a new one, its value that of the one before, or (0) not known. */
+void model_version_returns(struct model_key *key, struct model_version *version, uint64_t now_ns);
 /* Whether the key was absent at some time in the interval, by the commands. */
 bool model_was_absent(const struct model_key *key, uint64_t began_ns, uint64_t ended_ns);
 /* Whether the value can have been current in the interval; binds it when only one version can be meant. */
@@ -305,9 +330,17 @@ struct model_change {
     uint32_t resealed_from;         /* the DEK that it was sealed under before */
     uint32_t resealed_page;         /* and the leaf */
     uint32_t resealed_slot;
-    const struct model_version *ended;  /* was replaced or deleted; NULL: none */
-    const struct model_version *leased; /* a leaf was leased to seal it anew; NULL: none */
+    const struct model_version *ended;                /* was replaced or deleted; NULL: none */
+    const struct model_version *leased;               /* a leaf was leased to seal it anew; NULL: none */
+    const struct model_version *undone;               /* its deletion was taken back; NULL: none */
+    const struct model_version *went[MODEL_WENT_MAX]; /* their time of grace was over, or their tenant was erased */
+    size_t went_count;
+    bool gave_up_used_chunk; /* a chunk of a version, current or in its time of grace, was condemned */
+    struct chunk_id used_chunk;
 };
+
+/* Are the keys of the erasure beyond recovery, by the seals and epochs that commands have said? */
+bool model_keys_are_gone(const struct model *model, uint64_t erasure_id);
 
 /* The cluster's own record; the caller frees it. NULL: there is none. */
 Trilith__ClusterRecord *model_cluster_record(const struct model *model);

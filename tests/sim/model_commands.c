@@ -35,7 +35,7 @@ size_t model_pg_disks(struct model *model, uint32_t pg, uint32_t disks[MODEL_DIS
         return 0;
     }
     Trilith__PgRecord *record = trilith__pg_record__unpack(NULL, bytes, row);
-    CHECK(record != NULL && record->n_members + record->n_former <= MODEL_DISKS_MAX);
+    CHECK(record != NULL && record->n_members + record->n_former + 1 <= MODEL_DISKS_MAX);
     size_t count = 0;
     for (size_t i = 0; i < record->n_members; i++) {
         disks[count++] = model_disk_with_id(model, record->members[i]);
@@ -43,6 +43,9 @@ size_t model_pg_disks(struct model *model, uint32_t pg, uint32_t disks[MODEL_DIS
     *members = count;
     for (size_t i = 0; i < record->n_former; i++) {
         disks[count++] = model_disk_with_id(model, record->former[i]);
+    }
+    if (record->target != 0) {
+        disks[count++] = model_disk_with_id(model, record->target);
     }
     trilith__pg_record__free_unpacked(record, NULL);
     return count;
@@ -104,28 +107,101 @@ static void chunk_goes(struct model *model, uint32_t number, enum model_fate fat
     note_owed(model, number, now_ns);
 }
 
+/* The id that the command has given out last. */
+static uint64_t last_erasure_id(const struct model *model)
+{
+    Trilith__ClusterRecord *record = model_cluster_record(model);
+    CHECK(record != NULL);
+    uint64_t id = record->next_erasure_id - 1;
+    trilith__cluster_record__free_unpacked(record, NULL);
+    return id;
+}
+
+static void note_seal(struct model *model, uint64_t erasure_id)
+{
+    if (erasure_id >= model->erasure_end) {
+        size_t end = (size_t)erasure_id * 2 + 64;
+        model->erasure_seals = realloc(model->erasure_seals, end * sizeof(model->erasure_seals[0]));
+        CHECK(model->erasure_seals != NULL);
+        memset(model->erasure_seals + model->erasure_end, 0,
+               (end - model->erasure_end) * sizeof(model->erasure_seals[0]));
+        model->erasure_end = end;
+    }
+    model->erasure_seals[erasure_id] = model->vault.seals + 1;
+}
+
+/* Its keys are punctured and its chunks are to be wiped. */
+static void version_is_erased(struct model *model, const struct model_version *version, uint64_t erasure_id,
+                              uint64_t now_ns)
+{
+    note_seal(model, erasure_id);
+    for (uint32_t i = 0; i < version->chunk_count; i++) {
+        chunk_goes(model, version->chunks[i], MODEL_ERASED, now_ns);
+    }
+}
+
+static Trilith__GraceRecord *grace_record(const struct model *model, uint64_t erasure_id)
+{
+    static uint8_t row[TABLE_VALUE_BYTES_MAX];
+    size_t bytes = 0;
+    struct table_key key = key_grace(erasure_id);
+    return model_row(model, &key, row, sizeof(row), &bytes) ? trilith__grace_record__unpack(NULL, bytes, row) : NULL;
+}
+
+/* Can it be taken back, under the id that was given out last? */
+static bool version_has_grace(struct model *model, struct model_key *key, struct model_version *version, uint64_t id)
+{
+    Trilith__GraceRecord *record = grace_record(model, id);
+    if (record == NULL) {
+        return false;
+    }
+    bool is_it = record->object != NULL && record->object->version_id.len == 16 &&
+                 memcmp(record->object->version_id.data, version->id.bytes, 16) == 0;
+    if (is_it) {
+        version->graced_id = id;
+        version->graced_until_ms = record->until_ms;
+        version->reseal = (struct model_leaf){0};
+        model->graced =
+            model_grow(model->graced, &model->graced_capacity, model->graced_count, sizeof(model->graced[0]));
+        model->graced[model->graced_count++] = (struct model_grace){.key = key, .version = version};
+    }
+    trilith__grace_record__free_unpacked(record, NULL);
+    return is_it;
+}
+
 static void version_goes(struct model *model, struct model_key *key, uint64_t now_ns, struct model_change *change)
 {
     struct model_version *version = key->current;
     change->ended = version;
     model_version_ends(key, now_ns);
-    for (uint32_t i = 0; version != NULL && i < version->chunk_count; i++) {
-        chunk_goes(model, version->chunks[i], MODEL_ERASED, now_ns);
+    if (version != NULL) {
+        uint64_t id = last_erasure_id(model);
+        if (!version_has_grace(model, key, version, id)) {
+            version_is_erased(model, version, id, now_ns);
+        }
     }
 }
 
-static void chunks_condemned(struct model *model, const Trilith__CondemnChunks *command, uint64_t now_ns)
+static void chunks_condemned(struct model *model, const Trilith__CondemnChunks *command, uint64_t now_ns,
+                             struct model_change *change)
 {
     for (size_t i = 0; i < command->n_chunks; i++) {
         const Trilith__ChunkRef *ref = command->chunks[i];
         uint64_t erasure_id;
+        uint32_t number = ref->chunk_id.len == 16 ? model_chunk_number(model, ref->chunk_id.data) : UINT32_MAX;
         if (ref->chunk_id.len != 16 || !row_number(model, key_condemned(ref->chunk_id.data), &erasure_id)) {
+            if (number != UINT32_MAX) {
+                note_owed(model, number, now_ns); /* Perhaps of a copy that was moved away. */
+            }
             continue; /* Refused, or an object has it. */
         }
-        uint32_t number;
         struct model_chunk *chunk = model_chunk_take(model, ref->chunk_id.data, &number);
         chunk->pg = chunk->pg == 0 ? ref->pg : chunk->pg;
         chunk->bytes = chunk->bytes == 0 ? ref->chunk_bytes : chunk->bytes;
+        if (chunk->fate == MODEL_REFERENCED) {
+            change->gave_up_used_chunk = true;
+            change->used_chunk = chunk->id;
+        }
         chunk_goes(model, number, chunk->fate == MODEL_ERASED ? MODEL_ERASED : MODEL_CONDEMNED, now_ns);
     }
 }
@@ -162,6 +238,7 @@ struct row_says {
     uint32_t page;
     uint32_t slot;
     struct model_leaf reseal;
+    bool held;
 };
 
 static bool row_version(const struct model *model, uint64_t bucket_id, ProtobufCBinaryData name, struct row_says *says)
@@ -178,6 +255,7 @@ static bool row_version(const struct model *model, uint64_t bucket_id, ProtobufC
     memcpy(says->version, decoded.version_id, 16);
     says->page = object->page;
     says->slot = object->slot;
+    says->held = object->legal_hold;
     says->reseal = (struct model_leaf){.page = object->reseal_page, .slot = object->reseal_slot};
     trilith__object__free_unpacked(object, NULL);
     return true;
@@ -305,6 +383,92 @@ static void object_deleted(struct model *model, const Trilith__ObjectDeleteReque
     }
 }
 
+/* ---- grace and holds ------------------------------------------------------------------------------- */
+
+static void went(struct model_change *change, const struct model_version *version)
+{
+    CHECK(change->went_count < MODEL_WENT_MAX);
+    change->went[change->went_count++] = version;
+}
+
+static void grace_forget(struct model *model, size_t at)
+{
+    model->graced[at].version->graced_id = 0;
+    model->graced[at] = model->graced[--model->graced_count];
+}
+
+/* Those whose row has gone are erased: their time was over, or their tenant goes. */
+static void grace_ended(struct model *model, uint64_t now_ns, struct model_change *change)
+{
+    for (size_t i = model->graced_count; i-- > 0;) {
+        struct model_version *version = model->graced[i].version;
+        uint64_t id = version->graced_id;
+        Trilith__GraceRecord *record = grace_record(model, id);
+        if (record != NULL) {
+            trilith__grace_record__free_unpacked(record, NULL);
+            continue;
+        }
+        grace_forget(model, i);
+        version_is_erased(model, version, id, now_ns);
+        went(change, version);
+    }
+}
+
+/* It is a version again: the record of before keeps when it was current, and no more. */
+static void version_taken_back(struct model *model, size_t at, uint64_t now_ns, struct model_change *change)
+{
+    struct model_key *key = model->graced[at].key;
+    struct model_version *before = model->graced[at].version;
+    struct model_version *version = malloc(sizeof(*version));
+    CHECK(version != NULL);
+    grace_forget(model, at);
+    *version = *before;
+    before->chunk_count = 0;
+    before->chunks = NULL;
+    before->leaf_count = 0;
+    before->leaf_capacity = 0;
+    before->leaves = NULL;
+    model_version_returns(key, version, now_ns);
+    change->undone = version;
+}
+
+static void deletion_taken_back(struct model *model, const Trilith__ErasureUndoRequest *command, uint64_t now_ns,
+                                struct model_change *change)
+{
+    for (size_t i = 0; i < model->graced_count; i++) {
+        if (model->graced[i].version->graced_id != command->id) {
+            continue;
+        }
+        Trilith__GraceRecord *record = grace_record(model, command->id);
+        if (record == NULL) {
+            version_taken_back(model, i, now_ns, change);
+            return;
+        }
+        trilith__grace_record__free_unpacked(record, NULL);
+        return; /* Refused. */
+    }
+}
+
+/* As the row says: the version has no other place where a hold stands. */
+static void hold_changed(struct model *model, const Trilith__ObjectHoldRequest *command)
+{
+    uint64_t bucket_id = bucket_id_of(model, command->tenant_id, command->bucket);
+    for (size_t i = 0; command->erasure_id != 0 && i < model->graced_count; i++) {
+        Trilith__GraceRecord *record = model->graced[i].version->graced_id == command->erasure_id
+                                           ? grace_record(model, command->erasure_id)
+                                           : NULL;
+        if (record != NULL) {
+            model->graced[i].version->held = record->object->legal_hold;
+            trilith__grace_record__free_unpacked(record, NULL);
+        }
+    }
+    struct model_key *key = command->erasure_id == 0 ? key_of(model, bucket_id, command->key) : NULL;
+    struct row_says says;
+    if (key != NULL && key->current != NULL && row_version(model, bucket_id, command->key, &says)) {
+        key->current->held = says.held;
+    }
+}
+
 /* ---- nodes --------------------------------------------------------------------------------------- */
 
 static void node_joined(struct model *model, const Trilith__NodeJoin *command)
@@ -348,6 +512,7 @@ static void epoch_changes(struct model *model, const Trilith__Command *command, 
                          record->sealed_commitment.len == asked->len &&
                          memcmp(record->sealed_commitment.data, asked->data, asked->len) == 0;
         if (change->sealed) {
+            vault->seals++;
             vault->sealed_erasures = record->next_erasure_id;
         }
     } else if (command->change_case == TRILITH__COMMAND__CHANGE_EPOCH_SWITCH) {
@@ -355,7 +520,9 @@ static void epoch_changes(struct model *model, const Trilith__Command *command, 
         change->switch_refused = record->epoch < command->epoch_switch->epoch;
         if (change->switched) {
             vault->switched_erasures = vault->sealed_erasures;
+            vault->switched_seal = vault->seals;
             if (vault->epoch == 0) {
+                vault->gone_seal = vault->switched_seal;
                 vault->gone_erasures = vault->switched_erasures; /* Before the first one nothing was kept. */
             }
             vault->epoch = record->epoch;
@@ -366,9 +533,16 @@ static void epoch_changes(struct model *model, const Trilith__Command *command, 
         if (change->erased) {
             vault->erased_epoch = command->epoch_erased->epoch;
             vault->gone_erasures = vault->switched_erasures;
+            vault->gone_seal = vault->switched_seal;
         }
     }
     trilith__cluster_record__free_unpacked(record, NULL);
+}
+
+bool model_keys_are_gone(const struct model *model, uint64_t erasure_id)
+{
+    uint64_t seal = erasure_id < model->erasure_end ? model->erasure_seals[erasure_id] : 0;
+    return seal != 0 ? seal <= model->vault.gone_seal : erasure_id < model->vault.gone_erasures;
 }
 
 /* ---- all of them --------------------------------------------------------------------------------- */
@@ -394,11 +568,20 @@ void model_apply(struct model *model, uint64_t index, const Trilith__Command *co
     case TRILITH__COMMAND__CHANGE_OBJECT_DELETE:
         object_deleted(model, command->object_delete, now_ns, change);
         return;
+    case TRILITH__COMMAND__CHANGE_GRACE_END:
+        grace_ended(model, now_ns, change);
+        return;
+    case TRILITH__COMMAND__CHANGE_ERASURE_UNDO:
+        deletion_taken_back(model, command->erasure_undo, now_ns, change);
+        return;
+    case TRILITH__COMMAND__CHANGE_OBJECT_HOLD:
+        hold_changed(model, command->object_hold);
+        return;
     case TRILITH__COMMAND__CHANGE_LEASE_LEAVES:
         leaf_leased(model, command->lease_leaves, change);
         return;
     case TRILITH__COMMAND__CHANGE_CONDEMN_CHUNKS:
-        chunks_condemned(model, command->condemn_chunks, now_ns);
+        chunks_condemned(model, command->condemn_chunks, now_ns, change);
         return;
     case TRILITH__COMMAND__CHANGE_RECORD_WIPES:
         wipes_recorded(model, command->record_wipes, now_ns);

@@ -52,7 +52,10 @@
     X(ROTATE_DEK, "key.dek_rotated", 5)                                                                                \
     X(ROTATE_CMK, "key.cmk_rotated", 3)                                                                                \
     X(REVOKE, "key.revoked", 2)                                                                                        \
-    X(KMS_AWAY, "key.kms_away", 4)
+    X(KMS_AWAY, "key.kms_away", 4)                                                                                     \
+    X(DRAIN, "disk.drained", 8) /* and kept in the end */                                                              \
+    X(UNDO, "deletion.taken_back", 8)                                                                                  \
+    X(HOLD, "object.held", 6) /* and let go in the end */
 
 #define NEMESIS_ENUM(name, label, weight) NEMESIS_##name,
 enum nemesis_act { NEMESIS_ACTS(NEMESIS_ENUM) NEMESIS_ACT_COUNT };

@@ -1,6 +1,9 @@
 /* nemesis_acts.c - what each event does to the cluster, and what its end takes back. */
 #include "tests/sim/nemesis_private.h"
 
+#define DRAIN_NS (20 * NS_PER_S)
+#define UNDO_NS  (2 * NS_PER_S)
+
 /* ---- doing it ----------------------------------------------------------------------------------------- */
 
 static struct sim_host *machine_of(struct nemesis *nemesis, uint32_t number)
@@ -277,11 +280,24 @@ static bool act_on_keys(struct nemesis *nemesis, const struct nemesis_event *eve
     }
 }
 
+static bool drain_disk(struct nemesis *nemesis, const struct nemesis_event *event)
+{
+    struct sim_node *node = &nemesis->cluster->nodes[event->node];
+    if (node->state != SIM_RUNNING) {
+        return false;
+    }
+    uint32_t disk_id = atomic_load(&node->host->disks[event->amount % node->disk_count].id);
+    return sim_operator_drain(&nemesis->cluster->keeper, disk_id);
+}
+
 /* Leases of keys outlive most events: without keys, and without what wraps them, the tenant is for longer than that. */
 uint64_t nemesis_event_lasts_ns(const struct nemesis *nemesis, const struct nemesis_event *event)
 {
     uint64_t lease_ns = nemesis->cluster->options.key_lease_ms * NS_PER_MS;
     bool is_about_keys = event->act == NEMESIS_REVOKE || event->act == NEMESIS_KMS_AWAY;
+    if (event->act == NEMESIS_DRAIN) { /* Most of the time long enough to empty it. */
+        return event->duration_ns + (event->amount % 4 != 0 ? DRAIN_NS : 0);
+    }
     return event->duration_ns + (is_about_keys && event->amount % 4 != 0 ? lease_ns + lease_ns / 8 : 0);
 }
 
@@ -341,6 +357,12 @@ bool nemesis_event_happens(struct nemesis *nemesis, const struct nemesis_event *
     case NEMESIS_REVOKE:
     case NEMESIS_KMS_AWAY:
         return act_on_keys(nemesis, event);
+    case NEMESIS_DRAIN:
+        return drain_disk(nemesis, event);
+    case NEMESIS_UNDO:
+        return sim_operator_undo(&cluster->keeper, event->amount, event->duration_ns + UNDO_NS);
+    case NEMESIS_HOLD:
+        return sim_operator_hold(&cluster->keeper, event->amount);
     case NEMESIS_ACT_COUNT:
         break;
     }
@@ -403,6 +425,12 @@ void nemesis_event_ends(struct nemesis *nemesis, const struct nemesis_event *eve
         return;
     case NEMESIS_KMS_AWAY:
         cluster->meta.vault.kms_is_away = false;
+        return;
+    case NEMESIS_DRAIN:
+        sim_operator_keep(&cluster->keeper);
+        return;
+    case NEMESIS_HOLD:
+        sim_operator_let_go(&cluster->keeper);
         return;
     default: /* Nothing that lasts. */
         return;

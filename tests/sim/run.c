@@ -38,12 +38,14 @@ static uint64_t world_ns(const struct run *run)
 
 /* ---- settling ----------------------------------------------------------------------------------------- */
 
-/* Whether there is nothing left to wait for: what can run runs, nobody waits, nothing is left to be wiped or to be sealed anew. */
+/* Whether there is nothing left to wait for: what can run runs, nobody waits, nothing is left to be wiped, to be sealed
+ * anew or to be certified. */
 static bool has_settled(struct run *run)
 {
     return nemesis_all_is_up(&run->nemesis) && sim_cluster_busy(&run->cluster) == 0 &&
            sim_operator_is_idle(&run->cluster.keeper) && !checks_dek_is_retiring(&run->cluster) &&
-           state_cluster(run->cluster.meta.meta_state)->erasures_open == 0;
+           state_cluster(run->cluster.meta.meta_state)->erasures_open == 0 &&
+           state_cluster(run->cluster.meta.meta_state)->certificates_due == 0;
 }
 
 /* Orphans are looked for in rounds: what was left behind in the last moment is found in the second round after that. */

@@ -140,6 +140,7 @@ static bool buckets_make(struct sim_cluster *cluster)
         (void)snprintf(name, sizeof(name), "bucket%u", i);
         bucket.tenant_id = cluster->tenant_id;
         bucket.name = name;
+        bucket.grace_ms = i + 1 == cluster->options.buckets ? cluster->options.grace_ms : 0;
         if (!admin_do(cluster, TRILITH__MESSAGE_TYPE__BUCKET_CREATE, &bucket.base)) {
             return false;
         }

@@ -59,6 +59,14 @@ void sim_node_init(struct sim_node *node, struct sim_cluster *cluster, uint32_t 
     (void)snprintf(node->domain, sizeof(node->domain), "rack%u", number + 1);
     (void)snprintf(node->rpc_address, sizeof(node->rpc_address), "%s:rpc", node->name);
     (void)snprintf(node->s3_address, sizeof(node->s3_address), "%s:s3", node->name);
+    struct key_pool *keys = key_pool_open(1);
+    node->seed = keys != NULL ? key_take(keys) : NULL;
+    CHECK(node->seed != NULL);
+    struct sim_random key_random =
+        sim_random_of(cluster->options.seed ^ (UINT64_C(0x7369676e) << 8 | number)); /* "sign" */
+    for (unsigned i = 0; i < KEY_BYTES; i++) {
+        node->seed->bytes[i] = (uint8_t)sim_random_u64(&key_random);
+    }
     node->disk_count = cluster->options.node_disks;
     CHECK(node->disk_count >= 1 && node->disk_count <= SIM_NODE_DISKS_MAX);
     for (uint32_t i = 0; i < node->disk_count; i++) {
@@ -165,6 +173,10 @@ static bool agent_start(struct sim_node *node)
                                 .rpc_address = node->rpc_address,
                                 .s3_address = node->s3_address,
                                 .failure_domain = node->domain,
+                                .boot_id = "",
+                                .sw_digest = "",
+                                .seed = node->seed,
+                                .horizon = &node->horizon,
                                 .has_cluster_id = node->saved.has_cluster,
                                 .orphan_after_ms = options->orphan_after_ms,
                                 .call_ns = options->meta_call_ms * NS_PER_MS,
@@ -186,6 +198,7 @@ static enum status service_open(struct sim_node *node)
                                                            .meta_address = SIM_META_ADDRESS,
                                                            .node_name = node->name,
                                                            .host = node->host,
+                                                           .horizon = &node->horizon,
                                                            .slabs = node->gateway_slabs,
                                                            .puts_max = PUTS_MAX,
                                                            .gets_max = GETS_MAX,
@@ -206,6 +219,18 @@ static enum status service_open(struct sim_node *node)
     return rpc_server_open(loop_of(node), net, node->rpc_address, chunk_service_rpc(node->chunks), &node->rpc);
 }
 
+/* The first disk of each node turns, the others are flash. */
+static struct medium medium_of_disk(uint32_t number)
+{
+    struct medium medium = {.rotational = number == 0, .discard = number != 0};
+    (void)snprintf(medium.interface, sizeof(medium.interface), "%s", number == 0 ? "sata" : "nvme");
+    (void)snprintf(medium.device, sizeof(medium.device), "%s", number == 0 ? "sda" : "nvme0n1");
+    (void)snprintf(medium.model, sizeof(medium.model), "Simulated %u", number);
+    (void)snprintf(medium.serial, sizeof(medium.serial), "SIM%04u", number);
+    (void)snprintf(medium.file_system, sizeof(medium.file_system), "ext4");
+    return medium;
+}
+
 /* All stores are open. */
 static void node_run(struct sim_node *node)
 {
@@ -216,6 +241,7 @@ static void node_run(struct sim_node *node)
             refuse(node, i, status);
             return;
         }
+        node->host->disks[i].medium = medium_of_disk(i);
     }
     enum status status = service_open(node);
     if (status == STATUS_OK && !agent_start(node)) {
@@ -320,6 +346,7 @@ void sim_node_start(struct sim_node *node)
     node->host = calloc(1, sizeof(*node->host));
     CHECK(node->host != NULL);
     chunk_host_init(node->host);
+    key_horizon_init(&node->horizon);
     loop_defer(loop_of(node), &node->next_task);
 }
 

@@ -19,6 +19,7 @@
 #include "node/agent.h"
 #include "node/chunk_service.h"
 #include "node/gateway_parts.h"
+#include "node/key_horizon.h"
 #include "node/node_state.h"
 #include "node/resealer.h"
 #include "node/s3/exchange.h"
@@ -55,6 +56,7 @@ struct sim_node {
     struct sim_node_disk disks[SIM_NODE_DISKS_MAX];
     uint32_t disk_count;
     struct node_state saved; /* the state file */
+    struct key *seed;        /* the key file; in a pool of its own, which the end of the process gives back */
     int32_t drift_ppm;       /* of its clocks, also after a restart */
 
     enum sim_process_state state;
@@ -65,6 +67,7 @@ struct sim_node {
     uint64_t incarnation;     /* counts starts */
     struct sim_host *machine; /* stays from the first start on */
     struct sim_loop *loop;    /* from here on of the process, NULL while it is down */
+    struct key_horizon horizon;
     struct chunk_host *host;
     struct slab_pool *gateway_slabs;
     struct slab_pool *replica_slabs;

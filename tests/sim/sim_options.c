@@ -51,6 +51,7 @@ static const struct option_field fields[] = {
     FIELD(patience_ms, 1000, 3600000),
     FIELD(epoch_ms, 100, 3600000),
     FIELD(dek_retire_ms, 100, 3600000),
+    FIELD(grace_ms, 0, 60000),
     FIELD(lossy_nodes, 0, (1u << SIM_NODES_MAX) - 1),
     FIELD(buggify_percent, 0, 100),
     FIELD(buggify_off, 0, UINT64_MAX),
@@ -156,6 +157,7 @@ static void draw_keys(struct sim_options *options, struct sim_random *random)
 {
     options->epoch_ms = sim_random_between(random, 2000, 20000);
     options->dek_retire_ms = options->key_lease_ms + ONE_OF(random, 500, 2000, 5000);
+    options->grace_ms = ONE_OF(random, 0, 0, 1500, 3000, 8000);
 }
 
 void sim_options_draw(struct sim_options *options, uint64_t seed)

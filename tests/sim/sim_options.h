@@ -54,6 +54,7 @@ struct sim_options {
     uint64_t meta_call_ms;
     uint64_t patience_ms;   /* of a client: every operation must have ended by then */
     uint64_t epoch_ms;      /* of the vault */
+    uint64_t grace_ms;      /* of the last bucket: how long its deletions can be taken back; 0: not at all */
     uint64_t dek_retire_ms; /* how long a write may go on under a DEK that was rotated out */
 
     struct sim_disk_faults disk_faults; /* of nodes' disks; lossy ones only on disks of the atlas in SIM_SAFETY */

@@ -221,7 +221,10 @@ static inline void put_start_of(struct world *world, struct probe *probe, uint32
 static inline void erase_start_of(struct world *world, struct probe *probe)
 {
     probe->done = false;
-    probe->erase = (struct chunk_erase){.id = chunk_id_of(probe->number), .done = erase_done};
+    /* Both techniques in every test: what is promised of the one is promised of the other. */
+    probe->erase = (struct chunk_erase){.id = chunk_id_of(probe->number),
+                                        .technique = probe->number % 2 == 0 ? WIPE_OVERWRITE : WIPE_DOD3,
+                                        .done = erase_done};
     chunk_store_erase(world->store, &probe->erase);
 }
 

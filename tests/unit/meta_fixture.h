@@ -29,6 +29,9 @@ struct meta_fixture {
     struct outcome outcome;
     uint64_t tenant;
     uint64_t bucket;
+    char *requested_by; /* of deletions */
+    bool has_salt;
+    uint8_t ref_salt[32];
 };
 
 static inline enum status fixture_apply(struct meta_fixture *f, Trilith__Command *command)
@@ -318,6 +321,28 @@ static inline enum status fixture_credential_revoke(struct meta_fixture *f, cons
     return fixture_apply(f, &command);
 }
 
+/* A tenant with its first DEK and its reference key, as a service makes it. */
+static inline enum status fixture_tenant_create_with_ref(struct meta_fixture *f, const char *name)
+{
+    enum status status = fixture_tenant_begin(f, name);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    char cmk[] = FIXTURE_CMK;
+    Trilith__DekAdd add = TRILITH__DEK_ADD__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    add.tenant_id = f->outcome.id;
+    const struct leaf_at leaf = fixture_lease_for_keys(f, add.tenant_id, 2);
+    Trilith__SealedDek dek = fixture_sealed_dek(1, leaf);
+    add.dek = &dek;
+    add.cmk = cmk;
+    add.ref_page = leaf.page;
+    add.ref_slot = leaf.slot + 1;
+    command.change_case = TRILITH__COMMAND__CHANGE_DEK_ADD;
+    command.dek_add = &add;
+    return fixture_apply(f, &command);
+}
+
 /* ---- the vault's epochs ------------------------------------------------------------------------ */
 
 /* Seal `epoch` for three servers; the commitment is 32 times `mark`. */
@@ -486,13 +511,16 @@ static inline enum status fixture_delete(struct meta_fixture *f, const char *buc
 {
     char name[128];
     uint8_t copy[OBJECT_KEY_BYTES_MAX];
-    Trilith__ObjectDeleteRequest request = TRILITH__OBJECT_DELETE_REQUEST__INIT;
+    Trilith__ObjectDeleteRequest request;
+    trilith__object_delete_request__init(&request);
     Trilith__Command command = TRILITH__COMMAND__INIT;
     (void)snprintf(name, sizeof(name), "%s", bucket);
     memcpy(copy, key, key_bytes);
     request.tenant_id = f->tenant;
     request.bucket = name;
     request.key = (ProtobufCBinaryData){.data = copy, .len = key_bytes};
+    request.requested_by = f->requested_by != NULL ? f->requested_by : request.requested_by;
+    request.ref_salt = (ProtobufCBinaryData){.data = f->ref_salt, .len = f->has_salt ? sizeof(f->ref_salt) : 0};
     command.change_case = TRILITH__COMMAND__CHANGE_OBJECT_DELETE;
     command.object_delete = &request;
     return fixture_apply(f, &command);
@@ -530,9 +558,11 @@ static inline enum status fixture_condemn(struct meta_fixture *f, Trilith__Conde
     return fixture_apply(f, &command);
 }
 
-/* Report `outcome` for everything that `disk` owes. Returns how many wipes that were. */
-static inline size_t fixture_wipe_all(struct meta_fixture *f, uint32_t disk, Trilith__WipeOutcome outcome)
+/* Report `outcome` for everything that `disk` owes, with an attestation (NULL: none). Returns how many wipes that were. */
+static inline size_t fixture_wipe_attested(struct meta_fixture *f, uint32_t disk, Trilith__WipeOutcome outcome,
+                                           const char *attestation)
 {
+    uint8_t jws[256];
     Trilith__WipePullReply pulled = TRILITH__WIPE_PULL_REPLY__INIT;
     cr_assert_eq(erasure_pull(fixture_tables(f), disk, NULL, WIPES_PULLED_MAX, &pulled), STATUS_OK);
     static Trilith__WipeResult results[WIPES_PULLED_MAX];
@@ -542,6 +572,8 @@ static inline size_t fixture_wipe_all(struct meta_fixture *f, uint32_t disk, Tri
         results[i].chunk_id = pulled.wipes[i]->chunk_id;
         results[i].erasure_id = pulled.wipes[i]->erasure_id;
         results[i].outcome = outcome;
+        results[i].technique = pulled.wipes[i]->technique;
+        results[i].bytes = outcome == TRILITH__WIPE_OUTCOME__WIPE_WIPED ? 4096 : 0;
         pointers[i] = &results[i];
     }
     Trilith__RecordWipes wipes = TRILITH__RECORD_WIPES__INIT;
@@ -549,10 +581,35 @@ static inline size_t fixture_wipe_all(struct meta_fixture *f, uint32_t disk, Tri
     wipes.disk_id = disk;
     wipes.results = pointers;
     wipes.n_results = pulled.n_wipes;
+    if (attestation != NULL) {
+        wipes.attestation = (ProtobufCBinaryData){.data = jws, .len = strlen(attestation)};
+        cr_assert_leq(wipes.attestation.len, sizeof(jws));
+        memcpy(jws, attestation, wipes.attestation.len);
+    }
     command.change_case = TRILITH__COMMAND__CHANGE_RECORD_WIPES;
     command.record_wipes = &wipes;
     cr_assert_eq(fixture_apply(f, &command), STATUS_OK);
     return pulled.n_wipes;
+}
+
+static inline size_t fixture_wipe_all(struct meta_fixture *f, uint32_t disk, Trilith__WipeOutcome outcome)
+{
+    return fixture_wipe_attested(f, disk, outcome, NULL);
+}
+
+/* Wipe everything on all disks. */
+static inline void fixture_wipe_everywhere(struct meta_fixture *f)
+{
+    for (uint32_t disk = 1; disk <= 4; disk++) {
+        (void)fixture_wipe_all(f, disk, TRILITH__WIPE_OUTCOME__WIPE_WIPED);
+    }
+}
+
+static inline Trilith__ErasureRecord *fixture_erasure(struct meta_fixture *f, uint64_t id)
+{
+    Trilith__ErasureRecord *record = NULL;
+    cr_assert_eq(erasure_record(fixture_tables(f), id, &record), STATUS_OK);
+    return record;
 }
 
 /* ---- life -------------------------------------------------------------------------------------- */
@@ -589,6 +646,70 @@ static inline void fixture_close(struct meta_fixture *f)
 {
     state_close(f->state);
     kv_close(f->kv);
+}
+
+/* A change of the tables that no command makes, for what others build commands of: begin, then any functions that take a
+ * change, then end. The state is opened anew. */
+struct fixture_change {
+    struct change change;
+    Trilith__ClusterRecord cluster;
+};
+
+static inline struct change *fixture_change_begin(struct meta_fixture *f, struct fixture_change *direct)
+{
+    struct tables *tables = fixture_tables(f);
+    direct->cluster = *state_cluster(f->state);
+    direct->change =
+        (struct change){.tables = tables, .cluster = &direct->cluster, .time_ms = f->now_ms, .index = f->index};
+    kv_batch_clear(tables->batch);
+    return &direct->change;
+}
+
+static inline void fixture_change_end(struct meta_fixture *f, struct fixture_change *direct)
+{
+    struct tables *tables = state_tables(f->state);
+    cr_assert_eq(tables->failed, STATUS_OK);
+    tables_put(tables, key_cluster(), &direct->cluster);
+    cr_assert_eq(kv_write(f->kv, tables->batch), STATUS_OK);
+    f->outcome.erasure_id = direct->change.outcome.erasure_id;
+    state_close(f->state);
+    cr_assert_eq(state_open(f->kv, &f->state), STATUS_OK);
+}
+
+/* Write one row over, behind the state's back. */
+static inline void fixture_row(struct meta_fixture *f, struct table_key key, const void *message)
+{
+    struct fixture_change direct;
+    tables_put(fixture_change_begin(f, &direct)->tables, key, message);
+    fixture_change_end(f, &direct);
+}
+
+/* How long deletions from the fixture's bucket can be taken back, and how its copies are overwritten. */
+static inline enum status fixture_bucket_set(struct meta_fixture *f, uint64_t grace_ms,
+                                             Trilith__WipeTechnique technique)
+{
+    char name[] = "photos";
+    Trilith__BucketSetRequest set;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    trilith__bucket_set_request__init(&set);
+    set.tenant_id = f->tenant;
+    set.name = name;
+    set.set_grace = true;
+    set.grace_ms = grace_ms;
+    set.set_technique = true;
+    set.technique = technique;
+    command.change_case = TRILITH__COMMAND__CHANGE_BUCKET_SET;
+    command.bucket_set = &set;
+    return fixture_apply(f, &command);
+}
+
+static inline enum status fixture_grace_end(struct meta_fixture *f)
+{
+    Trilith__GraceEnd end = TRILITH__GRACE_END__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    command.change_case = TRILITH__COMMAND__CHANGE_GRACE_END;
+    command.grace_end = &end;
+    return fixture_apply(f, &command);
 }
 
 /* A fingerprint of everything in a table: FNV-1a over keys and values with their lengths. */

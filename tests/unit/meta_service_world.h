@@ -9,6 +9,7 @@
 #include "meta/journal_local.h"
 #include "meta/service_private.h"
 #include "meta/vault/slot_file.h"
+#include "proto/attestation.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_kv.h"
 #include "tests/sim/sim_net.h"
@@ -17,11 +18,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LEASE_MS      10000
-#define LEAF_LEASE_MS 3600000
-#define DEK_RETIRE_MS 60000
-#define CMKS_MAX      64u
-#define LIVES_MAX     128u
+#define LEASE_MS           10000
+#define LEAF_LEASE_MS      3600000
+#define DEK_RETIRE_MS      60000
+#define SIGNING_OVERLAP_MS 3600000
+#define SOFTWARE_SHA256    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define CMKS_MAX           64u
+#define LIVES_MAX          128u
 
 static struct sim_loop *sim;
 static struct sim_disk *disk; /* the journal's */
@@ -58,6 +61,9 @@ static struct {
     struct key cmks[CMKS_MAX]; /* zero: destroyed */
     unsigned count;
     bool is_away;
+    bool lacks_ed25519;  /* it can't hold signing keys */
+    bool has_other_keys; /* than before, of the same numbers */
+    unsigned signed_calls;
     bool keeps_destroyed;    /* KMS_DESTROY answers STATUS_UNSUPPORTED */
     void (*meanwhile)(void); /* NULL, or what happens while it unwraps */
 } fake_kms;
@@ -133,6 +139,26 @@ static enum status fake_import(struct kms_call *call)
     return STATUS_OK;
 }
 
+/* The seed of a signing key is its number, again and again. */
+static void fake_sign(struct kms_call *call)
+{
+    struct key seed;
+    memset(&seed, (int)call->number + (fake_kms.has_other_keys ? 100 : 0), sizeof(seed));
+    if (fake_kms.lacks_ed25519) {
+        call->status = STATUS_UNSUPPORTED;
+        (void)snprintf(call->message, sizeof(call->message), "it lacks Ed25519");
+    } else if (call->operation == KMS_SIGNING_KEY) {
+        signature_public_key(&seed, &call->signing_key);
+    } else {
+        fake_kms.signed_calls++;
+        for (uint32_t i = 0; i < call->batch->count; i++) {
+            size_t bytes = 0;
+            const uint8_t *text = kms_batch_message(call->batch, i, &bytes);
+            signature_sign(&seed, text, bytes, &call->batch->signatures[i]);
+        }
+    }
+}
+
 static void fake_perform(struct kms_provider *provider, struct kms_call *call)
 {
     (void)provider;
@@ -148,6 +174,8 @@ static void fake_perform(struct kms_provider *provider, struct kms_call *call)
     } else if (call->operation == KMS_TRANSPORT) {
         (void)snprintf(call->public_key, sizeof(call->public_key), "PEM");
         (void)snprintf(call->algorithm, sizeof(call->algorithm), "RSA-OAEP-SHA256");
+    } else if (call->operation == KMS_SIGNING_KEY || call->operation == KMS_SIGN) {
+        fake_sign(call);
     } else if (call->operation != KMS_CHECK) {
         call->status = fake_with_cmk(call);
     }
@@ -243,7 +271,10 @@ static inline enum status start_with(uint64_t epoch_ms)
                                                  .pgs_per_disk = 24,
                                                  .scatter_width = 4,
                                                  .epoch_ms = epoch_ms,
-                                                 .dek_retire_ms = DEK_RETIRE_MS};
+                                                 .dek_retire_ms = DEK_RETIRE_MS,
+                                                 .signing_overlap_ms = SIGNING_OVERLAP_MS,
+                                                 .organization = "Example GmbH",
+                                                 .software_sha256 = SOFTWARE_SHA256};
     life.service = meta_service_open(&parts, &options);
     cr_assert_not_null(life.service);
     const struct journal_local_options journal_options = {.segment_bytes = JOURNAL_SEGMENT_BYTES_MIN,
@@ -392,9 +423,19 @@ static inline void call_teardown(void)
 
 /* ---- what most tests need ---------------------------------------------------------------------- */
 
+/* A node signs with a seed that is its disk's uuid byte, again and again. */
+static inline struct key node_seed(uint8_t uuid)
+{
+    struct key seed;
+    memset(seed.bytes, uuid, sizeof(seed.bytes));
+    return seed;
+}
+
 static inline enum status register_node(const char *name, uint8_t uuid, const uint8_t *cluster_id)
 {
     static uint8_t id[16];
+    struct public_key public_key;
+    const struct key seed = node_seed(uuid);
     char text[32];
     char path[] = "/disk";
     char address[] = "127.0.0.1:7500";
@@ -415,11 +456,33 @@ static inline enum status register_node(const char *name, uint8_t uuid, const ui
     request.s3_address = address;
     request.disks = reports;
     request.n_disks = 1;
+    signature_public_key(&seed, &public_key);
+    request.public_key = (ProtobufCBinaryData){.data = public_key.bytes, .len = sizeof(public_key.bytes)};
     if (cluster_id != NULL) {
         memcpy(id, cluster_id, 16);
         request.cluster_id = (ProtobufCBinaryData){.data = id, .len = 16};
     }
     return CALL(NODE_REGISTER, &request);
+}
+
+/* Report wipes as node `name`, signed with the key of `uuid`. */
+static inline enum status report_wipes(const char *name, uint8_t uuid, uint32_t disk_id, Trilith__WipeResult **results,
+                                       size_t count)
+{
+    static const Trilith__WipeTechnique asked[ATTESTATION_RESULTS_MAX];
+    const struct key seed = node_seed(uuid);
+    struct attestation_facts facts = {.node = name, .boot_id = "", .sw_digest = "", .disk_id = disk_id, .asked = asked};
+    Trilith__WipeDoneRequest done = TRILITH__WIPE_DONE_REQUEST__INIT;
+    memset(facts.disk_uuid.bytes, uuid, sizeof(facts.disk_uuid.bytes));
+    char *attestation = attestation_make(&facts, results, count, &seed);
+    cr_assert_not_null(attestation);
+    done.disk_id = disk_id;
+    done.results = results;
+    done.n_results = count;
+    done.attestation = (ProtobufCBinaryData){.data = (uint8_t *)attestation, .len = strlen(attestation)};
+    enum status status = CALL(WIPE_DONE, &done);
+    free(attestation);
+    return status;
 }
 
 static inline void register_nodes(void)
@@ -493,7 +556,8 @@ static inline enum status commit_object(const char *key, uint8_t number, uint8_t
     Trilith__ChunkRef chunk = TRILITH__CHUNK_REF__INIT;
     Trilith__ChunkRef *chunks[1] = {&chunk};
     Trilith__Object object = TRILITH__OBJECT__INIT;
-    Trilith__ObjectCommitRequest request = TRILITH__OBJECT_COMMIT_REQUEST__INIT;
+    Trilith__ObjectCommitRequest request;
+    trilith__object_commit_request__init(&request);
     enum status status = lease_leaf_for(reseal_from != 0 ? key : NULL, number, &object.page, &object.slot, leaf);
     if (status != STATUS_OK) {
         return status;
@@ -541,7 +605,8 @@ static inline enum status delete_object(const char *key)
 {
     char bucket[] = "photos";
     char key_copy[64];
-    Trilith__ObjectDeleteRequest request = TRILITH__OBJECT_DELETE_REQUEST__INIT;
+    Trilith__ObjectDeleteRequest request;
+    trilith__object_delete_request__init(&request);
     (void)snprintf(key_copy, sizeof(key_copy), "%s", key);
     request.tenant_id = 1;
     request.bucket = bucket;

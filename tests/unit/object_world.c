@@ -13,6 +13,7 @@ struct loop *loop;
 static struct slab_pool *replica_slabs;
 struct slab_pool *slabs;
 struct gateway *gateway;
+struct key_horizon horizon;
 struct fake_node nodes[NODES];
 struct rpc_request *held[HELD_MAX];
 unsigned held_count;
@@ -242,7 +243,7 @@ static void meta_commit(struct rpc_request *request)
     rpc_reply(request, STATUS_OK, &reply.base);
 }
 
-static void meta_get(struct rpc_request *request)
+void answer_record(struct rpc_request *request)
 {
     const Trilith__ObjectGetRequest *message = (const Trilith__ObjectGetRequest *)request->message;
     struct stored_object *object = object_find(message->key.data, message->key.len);
@@ -257,10 +258,20 @@ static void meta_get(struct rpc_request *request)
     reply.object->modified_ms = 1234567;
     reply.object->size += meta.object_size_lie;
     reply.bucket_id = BUCKET_ID;
+    reply.journal_index = meta.journal_index;
     reply.leaf.data = leaf;
     reply.leaf.len = sizeof(leaf);
     rpc_reply(request, STATUS_OK, &reply.base);
     trilith__object__free_unpacked(reply.object, NULL);
+}
+
+static void meta_get(struct rpc_request *request)
+{
+    if (meta.hold_records) {
+        hold(request);
+    } else {
+        answer_record(request);
+    }
 }
 
 /* May this version be sealed anew? Then its leaf is noted. */
@@ -522,6 +533,7 @@ void open_gateway(enum sealer_implementation sealer)
         .net = sim_net_interface(net),
         .meta_address = rpc_server_address(meta.server),
         .node_name = "node1",
+        .horizon = &horizon,
         .slabs = slabs,
         .puts_max = PUTS_MAX,
         .gets_max = GETS_MAX,
@@ -542,6 +554,7 @@ void world_open(void)
     meta.dek_version = 1;
     meta.dek_lease_ms = 60000;
     held_count = 0;
+    key_horizon_init(&horizon);
     sim = sim_loop_open(42);
     loop = sim_loop_interface(sim);
     net = sim_net_open(sim, 43);

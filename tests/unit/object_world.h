@@ -77,6 +77,8 @@ struct fake_meta {
     enum status commit_status; /* answer commits so, storing nothing */
     unsigned commits_to_lose;  /* carry out, but never answer */
     bool hold_keys;            /* never answer TENANT_KEY */
+    bool hold_records;         /* nor OBJECT_GET */
+    uint64_t journal_index;    /* in the answers to it */
     enum status leaf_status;
     enum status refusal;  /* answer everything that needs the tenant's keys so: KEY_REVOKED, KEY_AWAY */
     uint32_t dek_version; /* the current one */
@@ -102,6 +104,7 @@ extern struct sim_net *net;
 extern struct loop *loop;
 extern struct slab_pool *slabs;
 extern struct gateway *gateway;
+extern struct key_horizon horizon; /* of this process */
 extern struct fake_node nodes[NODES];
 extern struct fake_meta meta;
 extern struct rpc_request *held[HELD_MAX]; /* requests that were not answered */
@@ -118,6 +121,8 @@ struct copy *node_find(struct fake_node *node, const uint8_t *id);
 bool is_condemned(const uint8_t *id);
 /* Answer a TENANT_KEY that was held. */
 void answer_key(struct rpc_request *request);
+/* Answer an OBJECT_GET that was held. */
+void answer_record(struct rpc_request *request);
 struct stored_object *object_find(const void *key, size_t key_bytes);
 /* The record of an object, to be freed by trilith__object__free_unpacked(). */
 Trilith__Object *object_record(const char *key);

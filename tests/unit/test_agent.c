@@ -6,6 +6,7 @@
 #include "node/agent.h"
 
 #include "chunk_store_fixture.h"
+#include "proto/attestation.h"
 #include "tests/sim/sim_net.h"
 
 #define DISK_ID      5u
@@ -13,6 +14,7 @@
 #define CHECKED_MAX  700u
 #define LEASE_MS     10000u
 #define ORPHAN_AFTER 60000u
+#define REPORTS_MAX  16u
 
 static struct world world;
 static struct sim_net *net;
@@ -32,6 +34,15 @@ static struct {
     Trilith__WipeOutcome outcomes[WANTED_MAX];
     uint32_t wipe_count;
     unsigned reports_to_lose;
+    enum status report_answer;       /* to those that are lost; OK: unavailable */
+    char *attestations[REPORTS_MAX]; /* of every report that came, lost ones too */
+    unsigned report_count;
+    Trilith__WipeTechnique technique; /* of every wipe */
+    Trilith__WipeTechnique used[WANTED_MAX];
+    struct public_key public_key; /* registered */
+    uint64_t journal_index;
+    uint64_t keys_since; /* of the last heartbeat */
+    char serial[64];     /* of the first medium */
     struct chunk_id checked[CHECKED_MAX];
     uint32_t checked_count;
     struct chunk_id referenced;
@@ -40,6 +51,9 @@ static struct {
     uint64_t epoch;
 } meta;
 
+static struct key_pool *keys;
+static struct key *seed;
+static struct key_horizon horizon;
 static unsigned joined_count;
 static unsigned serving_count;
 static unsigned map_count;
@@ -81,6 +95,10 @@ static void meta_register(struct rpc_request *request)
     meta.registrations++;
     cr_assert_eq(message->n_disks, 1);
     memcpy(disk_uuid, message->disks[0]->uuid.data, 16);
+    cr_assert_eq(message->public_key.len, PUBLIC_KEY_BYTES);
+    memcpy(meta.public_key.bytes, message->public_key.data, PUBLIC_KEY_BYTES);
+    cr_assert_eq(message->n_media, 1);
+    snprintf(meta.serial, sizeof(meta.serial), "%s", message->media[0]->serial);
     Trilith__Map map;
     fill_map(&map);
     Trilith__NodeRegisterReply reply = TRILITH__NODE_REGISTER_REPLY__INIT;
@@ -114,10 +132,12 @@ static void meta_heartbeat(struct rpc_request *request)
         return;
     }
     meta.reported_state = message->disks[0]->state;
+    meta.keys_since = message->keys_since_index;
     Trilith__Map map;
     fill_map(&map);
     Trilith__NodeHeartbeatReply reply = TRILITH__NODE_HEARTBEAT_REPLY__INIT;
     reply.lease_ms = LEASE_MS;
+    reply.journal_index = meta.journal_index;
     reply.map = message->map_epoch < meta.epoch ? &map : NULL;
     reply.n_disks_with_wipes = wipes_are_open() ? 1 : 0;
     reply.disks_with_wipes = disk_ids;
@@ -147,6 +167,7 @@ static void meta_pull(struct rpc_request *request)
         wipes[reply.n_wipes].chunk_id.data = meta.wipes[i].bytes;
         wipes[reply.n_wipes].chunk_id.len = 16;
         wipes[reply.n_wipes].erasure_id = 77;
+        wipes[reply.n_wipes].technique = meta.technique;
         pointers[reply.n_wipes] = &wipes[reply.n_wipes];
         reply.n_wipes++;
     }
@@ -157,15 +178,23 @@ static void meta_pull(struct rpc_request *request)
 static void meta_wipe_done(struct rpc_request *request)
 {
     const Trilith__WipeDoneRequest *message = (const Trilith__WipeDoneRequest *)request->message;
+    if (meta.report_count < REPORTS_MAX) {
+        meta.attestations[meta.report_count++] =
+            strndup((const char *)message->attestation.data, message->attestation.len);
+    }
+    cr_assert_eq(attestation_check(message->attestation.data, message->attestation.len, &meta.public_key, "n1", DISK_ID,
+                                   message->results, message->n_results),
+                 STATUS_OK);
     if (meta.reports_to_lose > 0) {
         meta.reports_to_lose--;
-        rpc_reply(request, STATUS_UNAVAILABLE, NULL);
+        rpc_reply(request, meta.report_answer == STATUS_OK ? STATUS_UNAVAILABLE : meta.report_answer, NULL);
         return;
     }
     for (size_t r = 0; r < message->n_results; r++) {
         for (uint32_t i = 0; i < meta.wipe_count; i++) {
             if (memcmp(meta.wipes[i].bytes, message->results[r]->chunk_id.data, 16) == 0) {
                 meta.outcomes[i] = message->results[r]->outcome;
+                meta.used[i] = message->results[r]->technique;
                 meta.wiped[i] = meta.outcomes[i] != TRILITH__WIPE_OUTCOME__WIPE_FAILED;
             }
         }
@@ -247,11 +276,19 @@ static void setup(void)
     memset(meta.cluster_id, 0xcc, sizeof(meta.cluster_id));
     meta.epoch = 1;
     joined_count = serving_count = map_count = 0;
+    cr_assert_eq(keys_start_process(), STATUS_OK);
+    keys = key_pool_open(1);
+    seed = key_take(keys);
+    memset(seed->bytes, 9, sizeof(seed->bytes));
+    key_horizon_init(&horizon);
     world = world_new(5, MIB(256));
     cr_assert_eq(world_open_store(&world), STATUS_OK);
     net = sim_net_open(world.sim, 6);
     chunk_host_init(&host);
     cr_assert_eq(chunk_host_add(&host, world.loop, world.store, "/disk"), STATUS_OK);
+    snprintf(host.disks[0].medium.serial, sizeof(host.disks[0].medium.serial), "SERIAL7");
+    snprintf(host.disks[0].medium.interface, sizeof(host.disks[0].medium.interface), "sata");
+    host.disks[0].medium.rotational = true;
     meta.rpc.handle = meta_handle;
     cr_assert_eq(rpc_server_open(world.loop, sim_net_interface(net), "meta:1", &meta.rpc, &meta.server), STATUS_OK);
 }
@@ -266,6 +303,10 @@ static void start_in_cluster(const uint8_t *cluster_id)
                                 .rpc_address = "127.0.0.1:7500",
                                 .s3_address = "127.0.0.1:9000",
                                 .failure_domain = "n1",
+                                .boot_id = "boot",
+                                .sw_digest = "",
+                                .seed = seed,
+                                .horizon = &horizon,
                                 .orphan_after_ms = ORPHAN_AFTER,
                                 .call_ns = 2 * NS_PER_S,
                                 .map_changed = map_changed,
@@ -295,9 +336,22 @@ static void teardown(void)
     sim_loop_run_for(world.sim, NS_PER_S);
     sim_net_close(net);
     world_free(&world);
+    key_release(keys, seed);
+    key_pool_close(keys);
+    for (unsigned i = 0; i < meta.report_count; i++) {
+        free(meta.attestations[i]);
+    }
 }
 
 TestSuite(agent, .init = setup, .fini = teardown, .timeout = 120);
+
+static bool got;
+
+static void get_came(struct host_job *job)
+{
+    cr_assert_eq(job->status, STATUS_OK);
+    got = true;
+}
 
 static Trilith__DiskState disk_state(void)
 {
@@ -461,6 +515,151 @@ Test(agent, reports_a_wipe_that_the_device_refuses_as_failed)
     cr_assert(wipes_are_open());
     cr_assert_leq(meta.pulls, 4, "the device is left alone for a while");
     sim_disk_fail_after(world.disk, 0, STATUS_OK);
+}
+
+/* ---- attesting ------------------------------------------------------------------------------------------ */
+
+Test(agent, registers_what_it_signs_with_and_what_its_disks_are)
+{
+    struct public_key expected;
+    start();
+    sim_loop_run_for(world.sim, NS_PER_S);
+    signature_public_key(seed, &expected);
+    cr_assert_eq(memcmp(&expected, &meta.public_key, sizeof(expected)), 0);
+    cr_assert_str_eq(meta.serial, "SERIAL7");
+}
+
+Test(agent, sends_the_same_attestation_however_often_a_report_gets_lost)
+{
+    for (uint32_t i = 0; i < 3; i++) {
+        cr_assert_eq(world_put(&world, i, 10000), STATUS_OK);
+    }
+    want_wiped(0, 3);
+    meta.reports_to_lose = 3;
+    meta.report_answer = STATUS_DENIED; /* Not even a refusal makes it say something else. */
+    start();
+    sim_loop_run_for(world.sim, 60 * NS_PER_S);
+    cr_assert_not(wipes_are_open());
+    cr_assert_eq(meta.report_count, 4);
+    for (unsigned i = 1; i < meta.report_count; i++) {
+        cr_assert_str_eq(meta.attestations[i], meta.attestations[0]);
+    }
+    struct attestation attestation;
+    struct attestation_entry entry;
+    cr_assert_eq(attestation_open(&attestation, meta.attestations[0], strlen(meta.attestations[0]), &meta.public_key),
+                 STATUS_OK);
+    cr_assert(attestation_find(&attestation, 77, &entry));
+    cr_assert_eq(entry.wiped, 3);
+    cr_assert_eq(entry.bytes, 3 * 3 * BLOCK_BYTES);
+    cr_assert_str_eq(json_string_value(json_object_get(attestation.jws.payload, "boot_id")), "boot");
+    attestation_close(&attestation);
+}
+
+Test(agent, wipes_with_patterns_first_on_a_disk_that_turns)
+{
+    meta.technique = TRILITH__WIPE_TECHNIQUE__TECHNIQUE_DOD3;
+    cr_assert_eq(world_put(&world, 1, 10000), STATUS_OK);
+    want_wiped(1, 1);
+    start();
+    sim_loop_run_for(world.sim, 5 * NS_PER_S);
+    cr_assert_eq(meta.used[0], TRILITH__WIPE_TECHNIQUE__TECHNIQUE_DOD3);
+    cr_assert_not_null(meta.attestations[0]);
+}
+
+/* It was asked for three passes, makes one, and says so. */
+Test(agent, wipes_with_one_pass_elsewhere_and_says_so)
+{
+    struct attestation attestation;
+    meta.technique = TRILITH__WIPE_TECHNIQUE__TECHNIQUE_DOD3;
+    host.disks[0].medium.rotational = false;
+    cr_assert_eq(world_put(&world, 1, 10000), STATUS_OK);
+    want_wiped(1, 1);
+    start();
+    sim_loop_run_for(world.sim, 5 * NS_PER_S);
+    cr_assert_eq(meta.used[0], TRILITH__WIPE_TECHNIQUE__TECHNIQUE_OVERWRITE);
+    cr_assert_eq(attestation_open(&attestation, meta.attestations[0], strlen(meta.attestations[0]), &meta.public_key),
+                 STATUS_OK);
+    const json_t *technique = json_object_get(attestation.jws.payload, "technique");
+    cr_assert_str_eq(json_string_value(json_object_get(technique, "asked")), "dod3");
+    cr_assert_str_eq(json_string_value(json_object_get(technique, "used")), "overwrite");
+    cr_assert_eq(json_array_size(json_object_get(attestation.jws.payload, "passes")), 1);
+    attestation_close(&attestation);
+}
+
+/* ---- clients come first --------------------------------------------------------------------------------- */
+
+static uint64_t time_to_wipe_ns(bool with_clients)
+{
+    uint64_t begin_ns = loop_now_ns(world.loop);
+    while (wipes_are_open()) {
+        if (with_clients) {
+            atomic_store(&host.disks[0].clients_ns, loop_now_ns(world.loop));
+        }
+        sim_loop_run_for(world.sim, NS_PER_MS);
+        cr_assert_lt(loop_now_ns(world.loop) - begin_ns, 300 * NS_PER_S, "clients may not stop it altogether");
+    }
+    return loop_now_ns(world.loop) - begin_ns;
+}
+
+Test(agent, wipes_less_of_the_time_while_clients_use_the_disk)
+{
+    uint64_t taken_ns[2];
+    start();
+    sim_loop_run_for(world.sim, NS_PER_S);
+    for (uint32_t turn = 0; turn < 2; turn++) {
+        for (uint32_t i = 0; i < 200; i++) {
+            cr_assert_eq(world_put(&world, turn * 1000 + i, 4096), STATUS_OK);
+        }
+        sim_loop_run_for(world.sim, NS_PER_S);
+        want_wiped(turn * 1000, 200);
+        agent_refresh(agent);
+        taken_ns[turn] = time_to_wipe_ns(turn == 1);
+    }
+    cr_assert_gt(taken_ns[1], 2 * taken_ns[0], "%lu ms alone, %lu ms beside clients", taken_ns[0] / NS_PER_MS,
+                 taken_ns[1] / NS_PER_MS);
+}
+
+Test(agent, knows_of_clients_by_their_puts_and_gets)
+{
+    struct host_get get;
+    static uint8_t buffer[65536] __attribute__((aligned(4096)));
+    start();
+    sim_loop_run_for(world.sim, NS_PER_S);
+    cr_assert_eq(world_put(&world, 1, 4096), STATUS_OK);
+    cr_assert_not(chunk_host_disk_has_clients(&host.disks[0], loop_now_ns(world.loop)));
+    memset(&get, 0, sizeof(get));
+    get.get.id = chunk_id_of(1);
+    get.get.buffer = buffer;
+    get.get.buffer_bytes = sizeof(buffer);
+    got = false;
+    chunk_host_get(&host.disks[0], &get, world.loop, get_came);
+    cr_assert(chunk_host_disk_has_clients(&host.disks[0], loop_now_ns(world.loop)));
+    cr_assert(sim_loop_run_until(world.sim, &got));
+    cr_assert_eq(atomic_load(&host.disks[0].clients), 0);
+    cr_assert(chunk_host_disk_has_clients(&host.disks[0], loop_now_ns(world.loop)));
+    sim_loop_run_for(world.sim, NS_PER_S);
+    cr_assert_not(chunk_host_disk_has_clients(&host.disks[0], loop_now_ns(world.loop)));
+}
+
+/* ---- keys in memory --------------------------------------------------------------------------------------- */
+
+Test(agent, says_since_when_its_keys_are)
+{
+    struct key_holder holder;
+    struct held_key key = {.held = false};
+    key_holder_init(&holder, &horizon);
+    meta.journal_index = 40;
+    start();
+    sim_loop_run_for(world.sim, NS_PER_S);
+    sim_loop_run_for(world.sim, 6 * NS_PER_S);
+    cr_assert_eq(meta.keys_since, 40, "no key is held: as new as what was heard");
+    key_hold(&holder, &key);
+    meta.journal_index = 90;
+    sim_loop_run_for(world.sim, 6 * NS_PER_S);
+    cr_assert_eq(meta.keys_since, 40, "a key from before is held");
+    key_let_go(&holder, &key);
+    sim_loop_run_for(world.sim, 6 * NS_PER_S);
+    cr_assert_eq(meta.keys_since, 90);
 }
 
 /* ---- orphans ------------------------------------------------------------------------------------------- */

@@ -89,7 +89,12 @@ static void map_is_behind(void *user)
     behind_count++;
 }
 
-static struct map *make_map(void)
+/* As the PG stands in the next map that is made. */
+static uint32_t pg_target;
+static uint64_t pg_changed;
+static Trilith__DiskPhase disk_phase;
+
+static struct map *make_map_of(uint64_t epoch)
 {
     static char name[] = "n";
     static char address[] = "127.0.0.1:1";
@@ -101,12 +106,13 @@ static struct map *make_map(void)
     node.name = name;
     node.rpc_address = address;
     Trilith__MapNode *nodes[] = {&node};
-    Trilith__MapDisk disks[3];
-    Trilith__MapDisk *disk_pointers[3];
-    for (unsigned i = 0; i < 3; i++) {
+    Trilith__MapDisk disks[4];
+    Trilith__MapDisk *disk_pointers[4];
+    for (unsigned i = 0; i < 4; i++) {
         trilith__map_disk__init(&disks[i]);
         disks[i].id = DISK_ID + i;
         disks[i].node_id = 1;
+        disks[i].phase = i == 0 ? disk_phase : TRILITH__DISK_PHASE__DISK_ACTIVE;
         disks[i].uuid.data = uuid;
         disks[i].uuid.len = 16;
         disk_pointers[i] = &disks[i];
@@ -115,12 +121,15 @@ static struct map *make_map(void)
     pg.id = PG;
     pg.n_members = 3;
     pg.members = members;
+    pg.target = pg_target;
+    pg.leaving = pg_target != 0 ? DISK_ID + 1 : 0;
+    pg.changed_epoch = pg_changed;
     Trilith__MapPg *pgs[] = {&pg};
     Trilith__Map wire = TRILITH__MAP__INIT;
-    wire.epoch = 10;
+    wire.epoch = epoch;
     wire.n_nodes = 1;
     wire.nodes = nodes;
-    wire.n_disks = 3;
+    wire.n_disks = 4;
     wire.disks = disk_pointers;
     wire.n_pgs = 1;
     wire.pgs = pgs;
@@ -129,8 +138,16 @@ static struct map *make_map(void)
     return map;
 }
 
+static struct map *make_map(void)
+{
+    return make_map_of(10);
+}
+
 static void setup(void)
 {
+    pg_target = 0;
+    pg_changed = 0;
+    disk_phase = TRILITH__DISK_PHASE__DISK_ACTIVE;
     world = world_new(5, MIB(256));
     cr_assert_eq(world_open_store(&world), STATUS_OK);
     other_reactor.ops = &other_ops;
@@ -164,6 +181,7 @@ static void teardown(void)
     cr_assert_eq(chunk_service_in_flight(service), 0);
     cr_assert_eq(slab_pool_in_use(slabs), 0);
     chunk_service_close(service);
+    chunk_host_set_map(&host, NULL);
     slab_pool_close(slabs);
     sim_net_close(net);
     free(payload);
@@ -462,4 +480,132 @@ Test(chunk_service, answers_a_ping_and_refuses_what_is_not_its_business)
     call_begin(&caller, TRILITH__MESSAGE_TYPE__WIPE_PULL, &request.base);
     cr_assert(sim_loop_run_until(world.sim, &caller.done));
     cr_assert_eq(caller.status, STATUS_UNSUPPORTED);
+}
+
+/* ---- PGs that are being moved ------------------------------------------------------------------------- */
+
+static void host_has_map(uint64_t epoch)
+{
+    struct map *map = make_map_of(epoch);
+    chunk_host_set_map(&host, map);
+    map_release(map);
+}
+
+Test(chunk_service, a_put_that_ends_after_its_pg_began_to_move_is_not_acknowledged)
+{
+    struct chunk_id id;
+    struct caller caller = {.done = false};
+    host_has_map(10);
+    Trilith__ChunkPutRequest request = put_request(1, 5000, &id);
+    caller.call.payload[0] = (struct iovec){.iov_base = payload, .iov_len = 5000};
+    caller.call.payload_count = 1;
+    call_begin(&caller, TRILITH__MESSAGE_TYPE__CHUNK_PUT, &request.base);
+    while (chunk_service_in_flight(service) == 0) {
+        cr_assert(sim_loop_step(world.sim));
+    }
+    cr_assert_not(caller.done);
+    pg_target = DISK_ID + 3;
+    pg_changed = 11;
+    host_has_map(11);
+    cr_assert(sim_loop_run_until(world.sim, &caller.done));
+    cr_assert_eq(caller.status, STATUS_CONFLICT);
+    cr_assert_eq(world_get(&world, 1, 5000), STATUS_OK, "it stands there, to be condemned");
+
+    request = put_request(2, 5000, &id);
+    request.map_epoch = 11;
+    cr_assert_eq(put(&request, 5000), STATUS_CONFLICT, "nor is one begun");
+    cr_assert_eq(world_get(&world, 2, 5000), STATUS_NOT_FOUND);
+    pg_target = 0;
+    pg_changed = 12;
+    host_has_map(12);
+    request = put_request(3, 5000, &id);
+    request.map_epoch = 11;
+    cr_assert_eq(put(&request, 5000), STATUS_CONFLICT, "chosen before the move ended");
+    request.map_epoch = 12;
+    cr_assert_eq(put(&request, 5000), STATUS_OK);
+}
+
+static struct {
+    uint32_t count;
+    bool more;
+    struct chunk_id last;
+    struct chunk_id next;
+} listed;
+
+static void list_done(struct rpc_call *call)
+{
+    struct caller *caller = CONTAINER_OF(call, struct caller, call);
+    const Trilith__ChunkListReply *reply = (const Trilith__ChunkListReply *)call->reply;
+    caller->done = true;
+    caller->status = call->status;
+    if (call->status != STATUS_OK) {
+        return;
+    }
+    listed.count = (uint32_t)reply->n_chunks;
+    listed.more = reply->more;
+    if (reply->n_chunks > 0) {
+        memcpy(listed.last.bytes, reply->chunks[reply->n_chunks - 1]->chunk_id.data, 16);
+        cr_assert_eq(reply->chunks[0]->chunk_bytes, 5000);
+        cr_assert_eq(reply->chunks[0]->tenant_id, 7);
+        cr_assert_eq(reply->chunks[0]->suite, SUITE_AES_256_GCM);
+    }
+    if (reply->more) {
+        memcpy(listed.next.bytes, reply->next.data, 16);
+    }
+}
+
+static enum status list(uint32_t disk_id, uint32_t pg, uint32_t max, bool go_on)
+{
+    struct caller caller = {.done = false};
+    Trilith__ChunkListRequest request = TRILITH__CHUNK_LIST_REQUEST__INIT;
+    request.disk_id = disk_id;
+    request.pg = pg;
+    request.max = max;
+    request.after_chunk_id = (ProtobufCBinaryData){.data = listed.next.bytes, .len = go_on ? 16 : 0};
+    caller.call.type = TRILITH__MESSAGE_TYPE__CHUNK_LIST;
+    caller.call.deadline_ns = loop_now_ns(world.loop) + 5 * NS_PER_S;
+    caller.call.done = list_done;
+    rpc_call_start(client, &caller.call, &request.base);
+    cr_assert(sim_loop_run_until(world.sim, &caller.done));
+    return caller.status;
+}
+
+Test(chunk_service, lists_the_chunks_of_a_pg_page_by_page)
+{
+    struct chunk_id id;
+    for (uint32_t i = 1; i <= 7; i++) {
+        Trilith__ChunkPutRequest request = put_request(i, 5000, &id);
+        cr_assert_eq(put(&request, 5000), STATUS_OK);
+    }
+    cr_assert_eq(list(DISK_ID, PG, 1024, false), STATUS_OK);
+    cr_assert_eq(listed.count, 7);
+    cr_assert_not(listed.more);
+    uint32_t seen = 0;
+    for (bool first = true; first || listed.more; first = false) {
+        cr_assert_eq(list(DISK_ID, PG, 3, !first), STATUS_OK);
+        seen += listed.count;
+        cr_assert_leq(seen, 7);
+    }
+    cr_assert_eq(seen, 7);
+    cr_assert_eq(list(DISK_ID, PG + 1, 10, false), STATUS_OK);
+    cr_assert_eq(listed.count, 0);
+    cr_assert_eq(list(DISK_ID + 1, PG, 10, false), STATUS_CONFLICT);
+    cr_assert_eq(list(DISK_ID, PG, 0, false), STATUS_INVALID);
+    cr_assert_eq(list(DISK_ID, PG, 1025, false), STATUS_INVALID);
+    chunk_host_disk_set_state(&host.disks[0], TRILITH__DISK_STATE__DISK_CATCHING_UP);
+    cr_assert_eq(list(DISK_ID, PG, 10, false), STATUS_UNAVAILABLE, "it may lack what it has not applied yet");
+}
+
+Test(chunk_service, a_disk_that_was_removed_serves_nothing)
+{
+    struct chunk_id id;
+    struct caller caller;
+    Trilith__ChunkPutRequest request = put_request(1, 5000, &id);
+    cr_assert_eq(put(&request, 5000), STATUS_OK);
+    disk_phase = TRILITH__DISK_PHASE__DISK_REMOVED;
+    struct map *map = make_map_of(11);
+    chunk_service_set_map(service, map);
+    map_release(map);
+    cr_assert_eq(get(1, DISK_ID, 0, 0, &caller), STATUS_CONFLICT);
+    cr_assert_eq(list(DISK_ID, PG, 10, false), STATUS_CONFLICT);
 }

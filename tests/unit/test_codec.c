@@ -58,9 +58,9 @@ Test(message_types, are_named_after_their_messages)
 
 Test(message_types, those_with_keys_are_known)
 {
-    const uint16_t secret[] = {TRILITH__MESSAGE_TYPE__TENANT_KEY, TRILITH__MESSAGE_TYPE__CREDENTIAL_GET,
-                               TRILITH__MESSAGE_TYPE__LEAF_LEASE, TRILITH__MESSAGE_TYPE__OBJECT_GET,
-                               TRILITH__MESSAGE_TYPE__CREDENTIAL_CREATE};
+    const uint16_t secret[] = {TRILITH__MESSAGE_TYPE__TENANT_KEY,        TRILITH__MESSAGE_TYPE__CREDENTIAL_GET,
+                               TRILITH__MESSAGE_TYPE__LEAF_LEASE,        TRILITH__MESSAGE_TYPE__OBJECT_GET,
+                               TRILITH__MESSAGE_TYPE__CREDENTIAL_CREATE, TRILITH__MESSAGE_TYPE__OBJECT_OPENING};
     unsigned found = 0;
     for (unsigned type = 0; type <= UINT16_MAX; type++) {
         found += message_reply_is_secret((uint16_t)type);

@@ -1,5 +1,6 @@
 /* test_kms.c - the key file is refused unless it is private and whole; what it wraps is bound to tenant and version;
  * imports come and go for good; and the operator is told what to do. */
+#include "base/digest.h"
 #include "base/transport.h"
 #include "meta/kms_file.h"
 #include "meta/kms_setup.h"
@@ -593,4 +594,76 @@ Test(kms_setup, says_what_to_set_without_a_terminal)
     int status = 0;
     cr_assert_eq(waitpid(pid, &status, 0), pid);
     cr_assert_eq(status, 0);
+}
+
+/* ---- signing keys ------------------------------------------------------------------------------ */
+
+/* Messages one behind the other. */
+static struct kms_batch batch_of(uint8_t *bytes, const char *const *messages, uint32_t count)
+{
+    struct kms_batch batch = {.count = count, .bytes = bytes};
+    uint32_t end = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(bytes + end, messages[i], strlen(messages[i]));
+        end += (uint32_t)strlen(messages[i]);
+        batch.ends[i] = end;
+    }
+    return batch;
+}
+
+Test(kms_file, signs_with_numbered_keys_that_stay_the_same)
+{
+    static const char *const messages[] = {"one", "", "three"};
+    uint8_t bytes[64];
+    struct kms_batch batch = batch_of(bytes, messages, 3);
+    struct kms_call first = {.number = 1};
+    struct kms_call second = {.number = 2};
+    open_hex_key();
+    cr_assert_eq(perform(&first, KMS_SIGNING_KEY), STATUS_OK);
+    cr_assert_eq(perform(&second, KMS_SIGNING_KEY), STATUS_OK);
+    cr_assert_neq(memcmp(&first.signing_key, &second.signing_key, PUBLIC_KEY_BYTES), 0);
+    first.batch = &batch;
+    first.operation = KMS_SIGN;
+    kms_perform(provider, &first);
+    cr_assert_eq(first.status, STATUS_OK, "%s", first.message);
+    for (uint32_t i = 0; i < 3; i++) {
+        cr_assert(signature_verify(&first.signing_key, messages[i], strlen(messages[i]), &batch.signatures[i]));
+        cr_assert_not(signature_verify(&second.signing_key, messages[i], strlen(messages[i]), &batch.signatures[i]));
+    }
+    open_hex_key();
+    struct kms_call again = {.number = 1};
+    cr_assert_eq(perform(&again, KMS_SIGNING_KEY), STATUS_OK);
+    cr_assert_arr_eq(again.signing_key.bytes, first.signing_key.bytes, PUBLIC_KEY_BYTES);
+}
+
+/* The rule that kms_file.h states, with the key of these tests: a change of it would orphan every key that was made. */
+Test(kms_file, derives_the_seed_as_stated)
+{
+    struct key master;
+    struct key seed;
+    struct public_key expected;
+    struct kms_call call = {.number = 7};
+    cr_assert(hex_decode(HEX_KEY, 64, master.bytes, KEY_BYTES));
+    derive_named_key(&master, "sign 7", &seed);
+    signature_public_key(&seed, &expected);
+    open_hex_key();
+    cr_assert_eq(perform(&call, KMS_SIGNING_KEY), STATUS_OK);
+    cr_assert_arr_eq(call.signing_key.bytes, expected.bytes, PUBLIC_KEY_BYTES);
+}
+
+Test(kms_file, another_key_file_is_found_out_before_anything_is_signed_for)
+{
+    static const char *const messages[] = {"a certificate"};
+    static const char other[] = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+    uint8_t bytes[64];
+    struct kms_batch batch = batch_of(bytes, messages, 1);
+    struct kms_call call = {.number = 1, .batch = &batch};
+    open_hex_key();
+    cr_assert_eq(perform(&call, KMS_SIGNING_KEY), STATUS_OK);
+    write_file(other, 64, 0600);
+    cr_assert_eq(open_with(NULL), STATUS_OK, "%s", message);
+    call.operation = KMS_SIGN;
+    kms_perform(provider, &call);
+    cr_assert_eq(call.status, STATUS_NOT_FOUND);
+    cr_assert_not_null(strstr(call.message, "another signing key 1"), "%s", call.message);
 }

@@ -22,6 +22,7 @@ struct fake {
     unsigned performed;
     enum status answer;
     const struct key *seen_dek; /* where the worker's DEK was */
+    struct key seed;            /* signs with it */
 };
 
 static struct fake fake;
@@ -49,6 +50,12 @@ static void fake_perform(struct kms_provider *provider, struct kms_call *call)
         call->sealed_bytes = KEY_BYTES;
     } else if (call->operation == KMS_UNWRAP) {
         memcpy(call->dek->bytes, call->sealed, KEY_BYTES);
+    } else if (call->operation == KMS_SIGN) {
+        for (uint32_t i = 0; i < call->batch->count; i++) {
+            size_t bytes = 0;
+            const uint8_t *text = kms_batch_message(call->batch, i, &bytes);
+            signature_sign(&self->seed, text, bytes, &call->batch->signatures[i]);
+        }
     } else if (call->operation == KMS_CREATE) {
         (void)snprintf(call->cmk, sizeof(call->cmk), "fake:%u", self->performed);
     }
@@ -240,6 +247,46 @@ Test(kms_queue, a_stuck_provider_fails_everything_in_time_and_changes_nothing_la
     cr_assert_eq(later.call.status, STATUS_OK);
     cr_assert_eq(fake.performed, 2, "the one that was stuck, and this");
     guarded_release(dek);
+}
+
+static void start_signing(struct probe *probe, struct kms_batch *batch, const struct public_key *key)
+{
+    probe->call =
+        (struct kms_call){.operation = KMS_SIGN, .number = 1, .signing_key = *key, .batch = batch, .done = probe_done};
+    kms_start(kms, &probe->call);
+}
+
+Test(kms_queue, signatures_are_handed_out_when_they_verify_and_never_late)
+{
+    static uint8_t text[] = "onetwo";
+    static const struct signature none;
+    struct kms_batch batch = {.count = 2, .ends = {3, 6}, .bytes = text};
+    struct probe probe = {0};
+    struct public_key key;
+    signature_public_key(&fake.seed, &key);
+    start_signing(&probe, &batch, &key);
+    await(&probe, 1);
+    cr_assert_eq(probe.call.status, STATUS_OK, "%s", probe.call.message);
+    cr_assert(signature_verify(&key, "one", 3, &batch.signatures[0]));
+    cr_assert(signature_verify(&key, "two", 3, &batch.signatures[1]));
+
+    memset(batch.signatures, 0, sizeof(batch.signatures));
+    fake.seed.bytes[0] ^= 1; /* The provider has come back with another key. */
+    start_signing(&probe, &batch, &key);
+    await(&probe, 2);
+    cr_assert_eq(probe.call.status, STATUS_NOT_FOUND);
+    cr_assert_eq(memcmp(&batch.signatures[0], &none, sizeof(none)), 0);
+    fake.seed.bytes[0] ^= 1;
+
+    fake_block(true);
+    start_signing(&probe, &batch, &key);
+    await(&probe, 3);
+    cr_assert_eq(probe.call.status, STATUS_KEY_AWAY);
+    memset(text, 'x', 6); /* The owner is done with it: what the worker signs is its own copy. */
+    fake_block(false);
+    await_idle();
+    cr_assert_eq(memcmp(&batch.signatures[0], &none, sizeof(none)), 0, "the late answer is dropped");
+    memcpy(text, "onetwo", 6);
 }
 
 /* The first call is let go in time and the second is not: the third has then waited for too long before the second has had

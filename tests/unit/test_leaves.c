@@ -218,6 +218,39 @@ Test(leaves, of_a_page_with_a_live_one_are_not_dropped)
     kv_batch_clear(tables->batch);
 }
 
+/* ---- the pages of a tenant that is erased ------------------------------------------------------ */
+
+Test(leaves, live_ones_are_dropped_page_by_page_with_their_tenant)
+{
+    static const uint64_t live_left[] = {300 - 256, 0};
+    for (uint32_t i = 0; i < 300; i++) {
+        char key[8];
+        int bytes = snprintf(key, sizeof(key), "%u", i);
+        cr_assert_eq(fixture_put(f, key, (size_t)bytes, 0), STATUS_OK);
+    }
+    uint64_t keys = state_cluster(f->state)->leaves_live - 300;
+    for (size_t step = 0; step < 2; step++) {
+        struct fixture_change direct;
+        uint64_t dropped = 0;
+        bool more = false;
+        cr_assert_eq(leaves_drop_live(fixture_change_begin(f, &direct), f->tenant, f->bucket, 1, &dropped, &more),
+                     STATUS_OK);
+        cr_assert_eq(dropped, step == 0 ? 256 : 44);
+        cr_assert_eq(more, step == 0);
+        cr_assert_eq(direct.change.outcome.punctured_count, 1, "the vault is told");
+        direct.cluster.objects -= dropped;
+        fixture_change_end(f, &direct);
+        cr_assert_eq(state_cluster(f->state)->leaves_live, keys + live_left[step]);
+        const struct fixture_leaves leaves = fixture_count_leaves(f);
+        cr_assert_eq(leaves.live, keys + live_left[step]);
+        cr_assert_eq(leaves.punctured, state_cluster(f->state)->leaves_punctured);
+        cr_assert_eq(leaves.punctured, 256 * (step + 1));
+        cr_assert(epochs_balance(state_cluster(f->state)));
+    }
+    cr_assert_eq(fixture_seal(f, 1, 1), STATUS_OK);
+    cr_assert_eq(fixture_switch(f, 1, 1), STATUS_OK, "the sums agree");
+}
+
 /* ---- at random, against a model ---------------------------------------------------------------- */
 
 #define MODEL_PAGES   64

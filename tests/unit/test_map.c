@@ -243,3 +243,115 @@ Test(map, is_kept_by_whoever_holds_it)
     map_release(map);
     map_release(NULL);
 }
+
+/* ---- PGs that are being moved ------------------------------------------------------------------ */
+
+/* PG 1 of the wire (members 1, 5, 6) gets disk 2 in the place of disk 5. */
+static void begin_move(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        if (wire.pgs[i].id == 1) {
+            wire.pgs[i].target = 2;
+            wire.pgs[i].leaving = 5;
+            wire.pgs[i].changed_epoch = 9;
+        }
+    }
+}
+
+Test(map, refuses_a_target_that_can_not_be_one)
+{
+    struct map *map = NULL;
+    begin_move();
+    cr_assert_eq(map_decode(&wire.map, &map), STATUS_OK);
+    cr_assert_eq(map_find_pg(map, 1)->target, 2);
+    map_release(map);
+    for (unsigned i = 0; i < 4; i++) {
+        if (wire.pgs[i].id == 1) {
+            wire.pgs[i].target = 99;
+            cr_assert_eq(map_decode(&wire.map, &map), STATUS_INVALID, "no such disk");
+            wire.pgs[i].target = 6;
+            cr_assert_eq(map_decode(&wire.map, &map), STATUS_INVALID, "a member");
+            wire.pgs[i].target = 2;
+            wire.pgs[i].leaving = 3;
+            cr_assert_eq(map_decode(&wire.map, &map), STATUS_INVALID, "what leaves is none");
+            wire.pgs[i].target = 0;
+            cr_assert_eq(map_decode(&wire.map, &map), STATUS_INVALID, "nothing takes its place");
+        }
+    }
+}
+
+Test(map, takes_no_writers_copy_while_a_pg_is_moved_and_none_that_began_before_it_changed)
+{
+    struct map *map = decode_with_health();
+    struct map_put put = {.pg = 1, .disk_id = 5, .map_epoch = 9};
+    cr_assert_eq(map_check_put(map, &put), STATUS_OK);
+    put.disk_id = 2;
+    cr_assert_eq(map_check_put(map, &put), STATUS_CONFLICT, "no member");
+    put.map_epoch = 10;
+    cr_assert_eq(map_check_put(map, &put), STATUS_BUSY, "the writer knows more");
+    map_release(map);
+
+    begin_move();
+    map = decode_with_health();
+    put = (struct map_put){.pg = 1, .disk_id = 5, .map_epoch = 9};
+    cr_assert_eq(map_check_put(map, &put), STATUS_CONFLICT, "it is being moved");
+    put.disk_id = 2;
+    cr_assert_eq(map_check_put(map, &put), STATUS_CONFLICT, "the target takes nothing from writers");
+    put.takes_over = true;
+    cr_assert_eq(map_check_put(map, &put), STATUS_OK);
+    put.disk_id = 5;
+    cr_assert_eq(map_check_put(map, &put), STATUS_CONFLICT);
+    map_release(map);
+
+    for (unsigned i = 0; i < 4; i++) { /* The move is over: disk 2 is a member. */
+        if (wire.pgs[i].id == 1) {
+            wire.pgs[i].members[1] = 2;
+            wire.pgs[i].target = 0;
+            wire.pgs[i].leaving = 0;
+        }
+    }
+    map = decode_with_health();
+    put = (struct map_put){.pg = 1, .disk_id = 6, .map_epoch = 8};
+    cr_assert_eq(map_check_put(map, &put), STATUS_CONFLICT, "chosen when it was another PG");
+    put.map_epoch = 9;
+    cr_assert_eq(map_check_put(map, &put), STATUS_OK);
+    put.disk_id = 5;
+    cr_assert_eq(map_check_put(map, &put), STATUS_CONFLICT, "not any more");
+    map_release(map);
+}
+
+static bool ever_chosen(const struct map *map, uint32_t pg)
+{
+    bool chosen = false;
+    for (uint64_t random = 0; random < 64; random++) {
+        struct map_choice choice;
+        enum status status = map_choose_pg(map, NULL, REPLICAS, random * UINT64_C(0x9e3779b97f4a7c15), &choice);
+        cr_assert_eq(status, STATUS_OK);
+        chosen = chosen || choice.pg == pg;
+    }
+    return chosen;
+}
+
+Test(map, chooses_no_pg_that_is_moved_and_one_of_a_draining_disk_last)
+{
+    struct map *map = decode_with_health();
+    cr_assert(ever_chosen(map, 1));
+    cr_assert(ever_chosen(map, 2));
+    map_release(map);
+    begin_move();
+    map = decode_with_health();
+    cr_assert_not(ever_chosen(map, 1));
+    cr_assert(ever_chosen(map, 2));
+    map_release(map);
+    wire.disks[COUNT - 6].phase = TRILITH__DISK_PHASE__DISK_DRAINING; /* disk 6, of PG 2 too */
+    map = decode_with_health();
+    cr_assert_not(ever_chosen(map, 2));
+    map_release(map);
+    for (unsigned i = 0; i < COUNT; i++) {
+        wire.disks[i].phase = TRILITH__DISK_PHASE__DISK_DRAINING;
+    }
+    map = decode_with_health();
+    cr_assert(ever_chosen(map, 2), "when nothing else is left");
+    cr_assert_not(ever_chosen(map, 1));
+    map_release(map);
+}

@@ -78,3 +78,21 @@ Test(membership, is_bounded)
     cr_assert_eq(membership_hear(&membership, MEMBERSHIP_NODES_MAX + 1, 1000, none, disk_ids, 0), STATUS_FULL);
     cr_assert_eq(membership_hear(&membership, 1, 1000, none, disk_ids, MEMBERSHIP_NODE_DISKS_MAX + 1), STATUS_FULL);
 }
+
+/* ---- keys in memory ------------------------------------------------------------------------------- */
+
+Test(membership, keeps_the_newest_index_that_a_node_has_said_since_it_registered)
+{
+    hear(1, 5000, TRILITH__DISK_STATE__DISK_SERVING);
+    cr_assert_eq(membership_keys_since(&membership, 1), 0, "it has not said");
+    membership_set_keys_since(&membership, 1, 40);
+    membership_set_keys_since(&membership, 1, 30); /* sent before, arrives late */
+    cr_assert_eq(membership_keys_since(&membership, 1), 40);
+    membership_set_keys_since(&membership, 1, 50);
+    cr_assert_eq(membership_keys_since(&membership, 1), 50);
+    cr_assert_eq(membership_keys_since(&membership, 2), 0, "nobody has heard of it");
+    membership_set_keys_since(&membership, 2, 60);
+    cr_assert_eq(membership_keys_since(&membership, 2), 0);
+    membership_set_keys_since(&membership, 1, 0);
+    cr_assert_eq(membership_keys_since(&membership, 1), 0, "a process that has just registered has not said");
+}

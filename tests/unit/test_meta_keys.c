@@ -254,7 +254,8 @@ Test(meta_keys, a_commit_of_a_tenant_that_was_switched_off_meanwhile_is_refused)
     uint8_t version[16] = {1};
     char etag[] = "";
     Trilith__Object object = TRILITH__OBJECT__INIT;
-    Trilith__ObjectCommitRequest commit = TRILITH__OBJECT_COMMIT_REQUEST__INIT;
+    Trilith__ObjectCommitRequest commit;
+    trilith__object_commit_request__init(&commit);
     register_nodes();
     create_tenant_and_bucket();
     cr_assert_eq(lease_leaf(&object.page, &object.slot, leaf), STATUS_OK);

@@ -2,6 +2,8 @@
  * disk. */
 #include "tests/unit/meta_service_world.h"
 
+#include "meta/erasure.h"
+
 TestSuite(meta_service, .init = setup, .fini = call_teardown, .timeout = 120);
 
 /* ---- behaviours -------------------------------------------------------------------------------- */
@@ -113,14 +115,12 @@ Test(meta_service, stores_finds_and_erases_an_object)
         memcpy(chunk, REPLY(WipePullReply)->wipes[0]->chunk_id.data, 16);
         Trilith__WipeResult result = TRILITH__WIPE_RESULT__INIT;
         Trilith__WipeResult *results[1] = {&result};
-        Trilith__WipeDoneRequest done = TRILITH__WIPE_DONE_REQUEST__INIT;
+        char node[] = "node0";
+        node[4] = (char)('0' + disk_id);
         result.chunk_id = (ProtobufCBinaryData){.data = chunk, .len = 16};
         result.erasure_id = erasure;
         result.outcome = TRILITH__WIPE_OUTCOME__WIPE_WIPED;
-        done.disk_id = disk_id;
-        done.results = results;
-        done.n_results = 1;
-        cr_assert_eq(CALL(WIPE_DONE, &done), STATUS_OK);
+        cr_assert_eq(report_wipes(node, (uint8_t)disk_id, disk_id, results, 1), STATUS_OK);
     }
     cr_assert_eq(CALL(ERASURE_GET, &get), STATUS_OK);
     cr_assert_eq(REPLY(ErasureReply)->erasure->closed_ms, 0, "its key still stands in the vault's epoch");
@@ -132,6 +132,95 @@ Test(meta_service, stores_finds_and_erases_an_object)
     cr_assert_eq(REPLY(ErasureReply)->erasure->key_epoch, 1);
     get.id = 99;
     cr_assert_eq(CALL(ERASURE_GET, &get), STATUS_NOT_FOUND);
+}
+
+/* The wipes of one disk of an object that was deleted; NULL when it owes none. */
+static Trilith__WipeResult *owed_by(uint32_t disk_id)
+{
+    static uint8_t chunk[16];
+    static Trilith__WipeResult result;
+    Trilith__WipePullRequest pull = TRILITH__WIPE_PULL_REQUEST__INIT;
+    pull.disk_id = disk_id;
+    pull.max = 10;
+    cr_assert_eq(CALL(WIPE_PULL, &pull), STATUS_OK);
+    if (REPLY(WipePullReply)->n_wipes == 0) {
+        return NULL;
+    }
+    memcpy(chunk, REPLY(WipePullReply)->wipes[0]->chunk_id.data, 16);
+    trilith__wipe_result__init(&result);
+    result.chunk_id = (ProtobufCBinaryData){.data = chunk, .len = 16};
+    result.erasure_id = REPLY(WipePullReply)->wipes[0]->erasure_id;
+    result.outcome = TRILITH__WIPE_OUTCOME__WIPE_WIPED;
+    result.bytes = 4096;
+    return &result;
+}
+
+Test(meta_service, believes_no_wipe_that_the_disks_node_has_not_signed)
+{
+    uint8_t leaf[32];
+    register_nodes();
+    create_tenant_and_bucket();
+    cr_assert_eq(put_object("a", 1, leaf), STATUS_OK);
+    cr_assert_eq(delete_object("a"), STATUS_OK);
+    uint32_t disk_id = 1;
+    Trilith__WipeResult *result = owed_by(disk_id);
+    if (result == NULL) {
+        disk_id = 2; /* Of four disks three have it. */
+        result = owed_by(disk_id);
+    }
+    cr_assert_not_null(result);
+    char node[] = "node0";
+    node[4] = (char)('0' + disk_id);
+    uint8_t uuid = (uint8_t)disk_id;
+    Trilith__WipeDoneRequest done = TRILITH__WIPE_DONE_REQUEST__INIT;
+    done.disk_id = disk_id;
+    done.results = &result;
+    done.n_results = 1;
+    cr_assert_eq(CALL(WIPE_DONE, &done), STATUS_DENIED, "nothing signed");
+    uint8_t garbage[] = "a.b.c";
+    done.attestation = (ProtobufCBinaryData){.data = garbage, .len = 5};
+    cr_assert_eq(CALL(WIPE_DONE, &done), STATUS_INVALID);
+    cr_assert_eq(report_wipes(node, (uint8_t)(uuid + 1), disk_id, &result, 1), STATUS_DENIED, "another node's key");
+    cr_assert_eq(report_wipes("node9", uuid, disk_id, &result, 1), STATUS_DENIED, "under another name");
+    cr_assert_eq(report_wipes(node, uuid, 77, &result, 1), STATUS_NOT_FOUND, "no such disk");
+    cr_assert_not_null(owed_by(disk_id), "it is still owed");
+    cr_assert_eq(report_wipes(node, uuid, disk_id, &result, 1), STATUS_OK);
+    cr_assert_null(owed_by(disk_id));
+    cr_assert_eq(report_wipes(node, uuid, disk_id, &result, 1), STATUS_OK, "said again");
+}
+
+Test(meta_service, knows_since_when_the_keys_in_a_nodes_memory_are)
+{
+    uint8_t uuid[16];
+    uint8_t leaf[32];
+    char path[] = "/disk";
+    Trilith__DiskReport report = TRILITH__DISK_REPORT__INIT;
+    Trilith__DiskReport *reports[1] = {&report};
+    Trilith__NodeHeartbeatRequest beat = TRILITH__NODE_HEARTBEAT_REQUEST__INIT;
+    const struct membership *membership = &life.service->membership;
+    register_nodes();
+    create_tenant_and_bucket();
+    memset(uuid, 1, sizeof(uuid));
+    report.uuid = (ProtobufCBinaryData){.data = uuid, .len = 16};
+    report.path = path;
+    beat.node_id = 1;
+    beat.disks = reports;
+    beat.n_disks = 1;
+    cr_assert_eq(CALL(NODE_HEARTBEAT, &beat), STATUS_OK);
+    uint64_t index = REPLY(NodeHeartbeatReply)->journal_index;
+    cr_assert_gt(index, 0);
+    cr_assert_eq(membership_keys_since(membership, 1), 0);
+    cr_assert_eq(put_object("a", 1, leaf), STATUS_OK);
+    cr_assert_eq(get_object("photos", "a"), STATUS_OK);
+    cr_assert_gt(REPLY(ObjectGetReply)->journal_index, index, "the commit is in it");
+    beat.keys_since_index = index;
+    cr_assert_eq(CALL(NODE_HEARTBEAT, &beat), STATUS_OK);
+    cr_assert_eq(membership_keys_since(membership, 1), index);
+    beat.keys_since_index = index + 1000000;
+    cr_assert_eq(CALL(NODE_HEARTBEAT, &beat), STATUS_OK);
+    cr_assert_eq(membership_keys_since(membership, 1), index, "of no journal of ours");
+    cr_assert_eq(register_node("node1", 1, NULL), STATUS_OK);
+    cr_assert_eq(membership_keys_since(membership, 1), 0, "it may be another process");
 }
 
 Test(meta_service, punctured_leaves_stay_refused_after_a_restart)
@@ -166,6 +255,72 @@ Test(meta_service, punctured_leaves_stay_refused_after_a_restart)
     cr_assert_arr_eq(REPLY(ObjectGetReply)->leaf.data, leaf, 32);
 }
 
+/* ---- names in certificates --------------------------------------------------------------------- */
+
+/* What OBJECT_OPENING gives for a key of "photos". */
+static enum status opening_of(const char *tenant, const char *key, uint8_t salt[32])
+{
+    char names[3][64];
+    Trilith__ObjectOpeningRequest request;
+    trilith__object_opening_request__init(&request);
+    (void)snprintf(names[0], sizeof(names[0]), "%s", tenant);
+    (void)snprintf(names[1], sizeof(names[1]), "photos");
+    (void)snprintf(names[2], sizeof(names[2]), "%s", key);
+    request.tenant = names[0];
+    request.bucket = names[1];
+    request.key = (ProtobufCBinaryData){.data = (uint8_t *)names[2], .len = strlen(key)};
+    enum status status = CALL(OBJECT_OPENING, &request);
+    if (status == STATUS_OK) {
+        cr_assert_eq(REPLY(ObjectOpeningReply)->ref_salt.len, 32);
+        memcpy(salt, REPLY(ObjectOpeningReply)->ref_salt.data, 32);
+    }
+    return status;
+}
+
+/* The object_ref of an erasure is that of version `number` of `key` under this salt. */
+static bool is_named(uint64_t erasure_id, const char *key, uint8_t number, const uint8_t salt[32])
+{
+    uint8_t version[16];
+    char name[64];
+    uint8_t expected[32];
+    uint8_t copy[32];
+    Trilith__ErasureRecord *record = NULL;
+    memset(version, number, sizeof(version));
+    memcpy(copy, salt, sizeof(copy));
+    (void)snprintf(name, sizeof(name), "%s", key);
+    const ProtobufCBinaryData object_key = {.data = (uint8_t *)name, .len = strlen(key)};
+    const ProtobufCBinaryData ref_salt = {.data = copy, .len = sizeof(copy)};
+    struct tables *tables = state_tables(life.state);
+    scratch_reset(&tables->scratch);
+    cr_assert_eq(erasure_record(tables, erasure_id, &record), STATUS_OK);
+    cr_assert(erasure_object_ref(ref_salt, version, "photos", object_key, expected));
+    return record->object_ref.len == 32 && memcmp(record->object_ref.data, expected, 32) == 0;
+}
+
+Test(meta_service, names_erased_objects_so_that_the_tenant_can_prove_which_they_were)
+{
+    uint8_t leaf[32], salt[32], other[32], later[32];
+    register_nodes();
+    create_tenant_and_bucket();
+    cr_assert_eq(put_object("a", 1, leaf), STATUS_OK);
+    cr_assert_eq(put_object("a", 2, leaf), STATUS_OK); /* Erasure 1: an overwrite. */
+    cr_assert_eq(delete_object("a"), STATUS_OK);       /* Erasure 2. */
+    cr_assert_eq(opening_of("acme", "a", salt), STATUS_OK);
+    cr_assert(is_named(1, "a", 1, salt));
+    cr_assert(is_named(2, "a", 2, salt));
+    cr_assert_not(is_named(2, "a", 1, salt), "another version has another name");
+    cr_assert_eq(opening_of("acme", "b", other), STATUS_OK);
+    cr_assert_neq(memcmp(salt, other, 32), 0);
+    cr_assert_not(is_named(2, "a", 2, other));
+    cr_assert_eq(opening_of("nobody", "a", other), STATUS_NOT_FOUND);
+    cr_assert_eq(close_epoch(), STATUS_OK);
+    cr_assert_eq(opening_of("acme", "a", later), STATUS_OK);
+    cr_assert_arr_eq(salt, later, 32, "it outlasts epochs");
+    cr_assert_eq(create_tenant("globex"), STATUS_OK);
+    cr_assert_eq(opening_of("globex", "a", other), STATUS_OK);
+    cr_assert_neq(memcmp(salt, other, 32), 0, "tenants have keys of their own");
+}
+
 /* ---- epochs ------------------------------------------------------------------------------------ */
 
 Test(meta_service, closes_an_epoch_when_asked_and_says_what_it_destroyed)
@@ -187,7 +342,7 @@ Test(meta_service, closes_an_epoch_when_asked_and_says_what_it_destroyed)
     }
     const Trilith__VaultStatus *before = vault_status();
     cr_assert_eq(before->leaves_punctured, 5);
-    cr_assert_eq(before->leaves_live, 6, "five versions and a DEK");
+    cr_assert_eq(before->leaves_live, 7, "five versions, a DEK, and the key of references");
     cr_assert_eq(before->leaves_erased, 0);
     cr_assert(before->balanced);
     cr_assert_str_eq(before->slot, "file");
@@ -206,7 +361,7 @@ Test(meta_service, closes_an_epoch_when_asked_and_says_what_it_destroyed)
     cr_assert_geq(after->epoch, 2);
     cr_assert_eq(after->leaves_punctured, 0);
     cr_assert_eq(after->leaves_erased, 5);
-    cr_assert_eq(after->leaves_live, 6);
+    cr_assert_eq(after->leaves_live, 7);
     cr_assert(after->balanced);
     cr_assert_gt(after->close_bytes, 0);
     for (uint8_t i = 0; i < 10; i++) {
@@ -294,8 +449,8 @@ Test(meta_service, closes_an_epoch_for_orphans_although_no_leaf_was_punctured)
     cr_assert_eq(vault_status()->epoch, epoch, "once");
 }
 
-/* Closes an epoch while the `ios`-th I/O of a disk of the vault, and all after it, fail; then starts again. False: the close
- * came to its end before that. */
+/* Closes an epoch while the `ios`-th I/O of a disk of the vault, and all after it, fail; then starts again. False: the
+ * close came to its end before that. */
 static bool close_on_failing_disk(struct sim_disk *failing, uint64_t ios)
 {
     uint8_t gone[32];

@@ -420,7 +420,8 @@ static struct model_change commits(struct sealed_version *version, uint32_t rese
 {
     char name[SIM_KEY_NAME_BYTES];
     Trilith__Command command = TRILITH__COMMAND__INIT;
-    Trilith__ObjectCommitRequest commit = TRILITH__OBJECT_COMMIT_REQUEST__INIT;
+    Trilith__ObjectCommitRequest commit;
+    trilith__object_commit_request__init(&commit);
     sim_key_name(0, name);
     commit.tenant_id = 1;
     commit.bucket_id = BUCKET_ID;

@@ -1,8 +1,9 @@
-/* test_object_keys.c - keys in the hands of puts and gets: leases, revocation, a KMS that is away, leaves given up, suites.
+/* test_object_keys.c - keys in the hands of puts and gets: leases, revocation, a KMS that is away, leaves given up,
+ * suites.
  *
- * What is promised: no put and no get uses a key longer than the lease of its tenant's DEK, however long it takes; when the
- * lease is renewed it goes on as if nothing had been; refusals reach the client as they are and are not remembered; the
- * leaf of a write that came to nothing is named, that of any other is not. */
+ * What is promised: no put and no get uses a key longer than the lease of its tenant's DEK, however long it takes; when
+ * the lease is renewed it goes on as if nothing had been; refusals reach the client as they are and are not remembered;
+ * the leaf of a write that came to nothing is named, that of any other is not. */
 #include "tests/unit/object_client.h"
 
 #include <criterion/criterion.h>
@@ -38,6 +39,89 @@ static void put_it(void)
 {
     cr_assert_eq(put_object("key", data, OBJECT_BYTES, 0, false), STATUS_OK);
     sim_loop_run_for(sim, 2 * LEASE_NS); /* So that every test begins without keys in the cache. */
+}
+
+/* ---- since when keys are in memory -------------------------------------------------------------------- */
+
+Test(object_keys, get_holds_the_horizon_from_its_question_until_its_key_is_wiped)
+{
+    struct reader reader;
+    put_it();
+    key_horizon_heard(&horizon, 100);
+    meta.hold_records = true;
+    meta.journal_index = 130;
+    reader = (struct reader){.by_hand = true};
+    reader_begin(&reader, "key");
+    sim_loop_run_for(sim, 10 * NS_PER_MS);
+    cr_assert_eq(held_count, 1);
+    key_horizon_heard(&horizon, 120);
+    cr_assert_eq(key_horizon_since(&horizon), 100, "the answer may bring a key of then");
+    meta.hold_records = false;
+    answer_record(held[0]);
+    held_count = 0;
+    sim_loop_run_for(sim, 10 * NS_PER_MS);
+    key_horizon_heard(&horizon, 150);
+    cr_assert_eq(key_horizon_since(&horizon), 130, "it brought one of 130");
+    while (!reader.done) {
+        sim_loop_run_for(sim, 10 * NS_PER_MS);
+        (void)reader_pull(&reader, UNIT_BYTES);
+    }
+    cr_assert_eq(key_horizon_since(&horizon), 130, "the key is there until the get is closed");
+    reader_end(&reader);
+    cr_assert_eq(key_horizon_since(&horizon), 150);
+}
+
+Test(object_keys, get_that_is_closed_holds_the_horizon_until_its_answer_has_come)
+{
+    struct reader reader = {.by_hand = true};
+    put_it();
+    key_horizon_heard(&horizon, 100);
+    meta.hold_records = true;
+    reader_begin(&reader, "key");
+    sim_loop_run_for(sim, 10 * NS_PER_MS);
+    cr_assert_eq(held_count, 1);
+    object_get_close(reader.get);
+    key_horizon_heard(&horizon, 150);
+    uint64_t since = key_horizon_since(&horizon);
+    cr_assert(since == 100 || gateway->gets_in_flight == 0, "a call is open, and %lu was said", since);
+    sim_loop_run_for(sim, 5 * NS_PER_S);
+    cr_assert_eq(gateway->gets_in_flight, 0);
+    cr_assert_eq(key_horizon_since(&horizon), 150);
+    free(reader.data);
+}
+
+Test(object_keys, get_that_is_refused_holds_nothing)
+{
+    struct reader reader = {.by_hand = true};
+    put_it();
+    key_horizon_heard(&horizon, 100);
+    meta.refusal = STATUS_KEY_REVOKED;
+    reader_begin(&reader, "key");
+    sim_loop_run_for(sim, NS_PER_S);
+    cr_assert_eq(reader.opened, STATUS_KEY_REVOKED);
+    key_horizon_heard(&horizon, 150);
+    cr_assert_eq(key_horizon_since(&horizon), 150);
+    reader_end(&reader);
+    cr_assert_eq(get_object("no such key", data, 0, 0), STATUS_NOT_FOUND);
+    cr_assert_eq(key_horizon_since(&horizon), 150);
+}
+
+Test(object_keys, put_holds_the_horizon_from_before_its_leaf_until_its_key_is_wiped)
+{
+    struct writer writer;
+    memset(&writer, 0, sizeof(writer));
+    key_horizon_heard(&horizon, 100);
+    writer.limit = 2 * UNIT_BYTES;
+    writer_begin(&writer, "key", data, OBJECT_BYTES, false);
+    key_horizon_heard(&horizon, 150);
+    cr_assert_eq(key_horizon_since(&horizon), 100);
+    sim_loop_run_for(sim, NS_PER_S);
+    cr_assert_eq(key_horizon_since(&horizon), 100);
+    object_put_abort(writer.put);
+    cr_assert(run_until(&writer.done));
+    cr_assert_eq(key_horizon_since(&horizon), 150);
+    put_it();
+    cr_assert_eq(key_horizon_since(&horizon), 150);
 }
 
 /* ---- a long get ------------------------------------------------------------------------------------ */

@@ -366,6 +366,7 @@ Test(s3_objects, say_why_a_write_failed)
         {STATUS_EXISTS, 412, "PreconditionFailed"},
         {STATUS_KEY_REVOKED, 400, "KMS.DisabledException"},
         {STATUS_KEY_AWAY, 503, "KMS.UnavailableException"},
+        {STATUS_HELD, 403, "AccessDenied"},
         {STATUS_UNSUPPORTED, 501, "NotImplemented"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {

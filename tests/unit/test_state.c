@@ -1,4 +1,5 @@
 /* test_state.c - the state machine: applied once, in order, deterministically, whole or not at all. */
+#include "tests/unit/certify_fixture.h"
 #include "tests/unit/meta_audit.h"
 
 static struct meta_fixture fixture;
@@ -105,6 +106,26 @@ Test(state, is_the_same_after_it_is_opened_again)
     cr_assert_eq(f->outcome.id, 2);
 }
 
+Test(state, keeps_the_root_of_its_ledger_over_a_restart)
+{
+    uint8_t root[32];
+    (void)fixture_close_epoch(f);
+    cr_assert_eq(fixture_put(f, "a", 1, 1), STATUS_OK);
+    cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
+    fixture_wipe_everywhere(f);
+    (void)fixture_close_epoch(f);
+    cr_assert_eq(fixture_certify(f, 1), 1);
+    cr_assert_eq(state_cluster(f->state)->ledger_root.len, 32);
+    memcpy(root, state_cluster(f->state)->ledger_root.data, 32);
+    for (size_t pass = 0; pass < 2; pass++) {
+        cr_assert_eq(fixture_bucket_create(f, f->tenant, pass == 0 ? "second" : "third"), STATUS_OK);
+        cr_assert_arr_eq(state_cluster(f->state)->ledger_root.data, root, 32);
+        state_close(f->state);
+        cr_assert_eq(state_open(f->kv, &f->state), STATUS_OK);
+    }
+    cr_assert_arr_eq(state_cluster(f->state)->ledger_root.data, root, 32);
+}
+
 Test(state, keeps_the_commitments_of_its_epochs_over_a_restart)
 {
     (void)fixture_close_epoch(f);
@@ -184,7 +205,7 @@ static void random_step(struct meta_fixture *on)
     on->now_ms += draw(1000);
     on->pg = 1 + draw(12);
     int key_bytes = snprintf(key, sizeof(key), "key-%u", draw(20));
-    switch (draw(16)) {
+    switch (draw(19)) {
     case 0:
     case 1:
     case 2:
@@ -232,6 +253,15 @@ static void random_step(struct meta_fixture *on)
         (void)fixture_credential_create(on, "acme", draw(2) == 0 ? "AKAAAAAAAAAAAAAAAAA1" : "AKAAAAAAAAAAAAAAAAA2",
                                         fixture_tenant(on, on->tenant)->dek_version);
         return;
+    case 16:
+        (void)fixture_bucket_set(on, draw(3) * 500, (Trilith__WipeTechnique)draw(2));
+        return;
+    case 17:
+        (void)fixture_grace_end(on);
+        return;
+    case 18:
+        (void)fixture_certify(on, draw(4));
+        return;
     default:
         return;
     }
@@ -244,7 +274,7 @@ Test(state_trace, gives_equal_tables_for_equal_commands)
         for (size_t i = 0; i < 2; i++) {
             random_state = seed;
             fixture_open(&pair[i]);
-            for (size_t step = 0; step < 300; step++) {
+            for (size_t step = 0; step < 400; step++) {
                 random_step(&pair[i]);
                 if (i == 1 && step % 50 == 0) { /* One of the two is restarted now and then. */
                     state_close(pair[i].state);
@@ -254,6 +284,7 @@ Test(state_trace, gives_equal_tables_for_equal_commands)
         }
         cr_assert_eq(pair[0].index, pair[1].index);
         cr_assert_eq(fixture_fingerprint(pair[0].kv), fixture_fingerprint(pair[1].kv), "seed %lu", seed);
+        fixture_audit(&pair[0]);
         fixture_close(&pair[0]);
         fixture_close(&pair[1]);
     }
@@ -297,9 +328,10 @@ Test(state, counts_exactly_and_keeps_accounts_balanced)
         cr_assert_eq(cluster->object_bytes, bytes);
         cr_assert_eq(tenant->object_bytes, bytes);
         cr_assert_eq(tenant->buckets, count_rows(f, key_bucket_name(f->tenant, "")));
-        cr_assert_eq(tenant->deks[0]->objects, listed.n_objects);
-        cr_assert_eq(tenant->deks[0]->object_bytes, bytes);
-        cr_assert_eq(count_rows(f, key_prefix(key_chunk(zero), 1)), bytes / 1000, "every chunk of 1,000 bytes");
+        uint64_t kept_bytes = bytes + tenant->grace_bytes; /* of versions that can be taken back, too */
+        cr_assert_eq(tenant->deks[0]->objects, listed.n_objects + tenant->grace_objects);
+        cr_assert_eq(tenant->deks[0]->object_bytes, kept_bytes);
+        cr_assert_eq(count_rows(f, key_prefix(key_chunk(zero), 1)), kept_bytes / 1000, "every chunk of 1,000 bytes");
 
         /* What disks owe by chunk is what erasures still wait for by disk. */
         uint64_t owed = 0;

@@ -39,7 +39,8 @@ Test(status, numbers_do_not_change)
     cr_assert_eq(STATUS_FULL, 8);
     cr_assert_eq(STATUS_CLOSED, 18);
     cr_assert_eq(STATUS_KEY_AWAY, 20);
-    cr_assert_eq(STATUS_COUNT, 21);
+    cr_assert_eq(STATUS_HELD, 21);
+    cr_assert_eq(STATUS_COUNT, 22);
 }
 
 Test(status, no_errno_becomes_success)

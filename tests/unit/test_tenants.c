@@ -289,3 +289,67 @@ Test(tenants, credentials_are_refused_under_any_other_dek)
     cr_assert_eq(credential_list(fixture_tables(f), "acme", &reply), STATUS_OK);
     cr_assert_eq(reply.n_credentials, 1);
 }
+
+/* ---- the reference key ------------------------------------------------------------------------- */
+
+Test(tenants, have_a_reference_key_that_stays_where_it_is)
+{
+    cr_assert_eq(fixture_tenant_create_with_ref(f, "globex"), STATUS_OK);
+    uint64_t tenant = f->outcome.id;
+    const struct leaf_at ref = {.page = fixture_tenant(f, tenant)->ref_page,
+                                .slot = fixture_tenant(f, tenant)->ref_slot};
+    cr_assert_neq(ref.page, 0);
+    cr_assert_eq(state_cluster(f->state)->refs, 1);
+    fixture_audit(f);
+    /* Through many more keys than a page has leaves, and other master keys. */
+    for (uint32_t version = 1; version <= 100; version++) {
+        cr_assert_eq(fixture_dek_add(f, tenant), STATUS_OK);
+        cr_assert_eq(fixture_dek_destroy(f, tenant, version), STATUS_OK);
+    }
+    for (uint32_t i = 0; i < 2 * PAGE_LEAVES; i++) {
+        cr_assert_eq(fixture_cmk_set(f, tenant, i % 2 == 0 ? "file:first" : "file:second"), STATUS_OK);
+    }
+    const Trilith__TenantRecord *record = fixture_tenant(f, tenant);
+    cr_assert_neq(record->key_page, ref.page, "the page is used up");
+    cr_assert_eq(record->ref_page, ref.page);
+    cr_assert_eq(record->ref_slot, ref.slot);
+    cr_assert_eq(state_cluster(f->state)->refs, 1);
+    Trilith__PageRecord *page = NULL;
+    cr_assert_eq(tables_get(fixture_tables(f), key_page(ref.page), &trilith__page_record__descriptor, &page),
+                 STATUS_OK);
+    cr_assert_neq(page->used.data[ref.slot / 8] >> (ref.slot % 8) & 1, 0);
+    cr_assert_eq(page->punctured.data[ref.slot / 8] >> (ref.slot % 8) & 1, 0, "its leaf lives");
+    fixture_audit(f);
+    (void)fixture_close_epoch(f);
+}
+
+Test(tenants, reference_key_comes_with_the_first_dek_alone)
+{
+    char cmk[] = FIXTURE_CMK;
+    cr_assert_eq(fixture_tenant_begin(f, "globex"), STATUS_OK);
+    uint64_t tenant = f->outcome.id;
+    const struct leaf_at leaf = fixture_lease_for_keys(f, tenant, 4);
+    Trilith__SealedDek dek = fixture_sealed_dek(1, leaf);
+    Trilith__DekAdd add = TRILITH__DEK_ADD__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    add.tenant_id = tenant;
+    add.dek = &dek;
+    add.cmk = cmk;
+    command.change_case = TRILITH__COMMAND__CHANGE_DEK_ADD;
+    command.dek_add = &add;
+    add.ref_slot = leaf.slot + 1;
+    cr_assert_eq(fixture_apply(f, &command), STATUS_INVALID, "a slot without a page");
+    add.ref_page = leaf.page;
+    add.ref_slot = leaf.slot;
+    cr_assert_eq(fixture_apply(f, &command), STATUS_CONFLICT, "that is the DEK's");
+    add.ref_slot = leaf.slot + 4;
+    cr_assert_eq(fixture_apply(f, &command), STATUS_CONFLICT, "not leased");
+    add.ref_slot = leaf.slot + 1;
+    cr_assert_eq(fixture_apply(f, &command), STATUS_OK);
+    cr_assert_eq(state_cluster(f->state)->refs, 1);
+    dek = fixture_sealed_dek(2, (struct leaf_at){.page = leaf.page, .slot = leaf.slot + 2});
+    add.ref_slot = leaf.slot + 3;
+    cr_assert_eq(fixture_apply(f, &command), STATUS_INVALID, "it has one");
+    cr_assert_eq(fixture_tenant(f, tenant)->ref_slot, leaf.slot + 1);
+    fixture_audit(f);
+}

@@ -1,6 +1,7 @@
 /* test_vectors.c - the product computes what tests/vectors/vectors.txt says, all of it. The same file is held against an
  * independent implementation by tests/vectors/check.py; its format is described at its top. */
 #include "base/aead.h"
+#include "base/checkpoint.h"
 #include "base/seal.h"
 #include "meta/vault/ggm.h"
 #include "meta/vault/shamir.h"
@@ -467,13 +468,67 @@ Test(vectors, sealed_units)
     for_each("unit", check_unit);
 }
 
+/* ---- signatures and the ledger ----------------------------------------------------------------- */
+
+static void check_signature(const struct vector *vector)
+{
+    struct key seed = key_field(vector, "seed");
+    struct value message;
+    struct public_key public_key;
+    struct signature signature;
+    get(vector, "message", &message);
+    signature_public_key(&seed, &public_key);
+    expect(vector, "public_key", public_key.bytes, sizeof(public_key.bytes));
+    signature_sign(&seed, message.data, message.bytes, &signature);
+    expect(vector, "signature", signature.bytes, sizeof(signature.bytes));
+    cr_assert(signature_verify(&public_key, message.data, message.bytes, &signature));
+}
+
+static void check_checkpoint(const struct vector *vector)
+{
+    struct key seed = key_field(vector, "seed");
+    struct value origin;
+    struct public_key public_key;
+    struct signature signature;
+    struct merkle_edge edge = {.size = 0};
+    struct checkpoint checkpoint = {.size = number_of(vector, "count")};
+    char text[CHECKPOINT_BYTES_MAX] = "";
+    char note[CHECKPOINT_BYTES_MAX] = "";
+    get(vector, "origin", &origin);
+    cr_assert_lt(origin.bytes, sizeof(checkpoint.origin));
+    memcpy(checkpoint.origin, origin.data, origin.bytes);
+    for (uint64_t i = 0; i < checkpoint.size; i++) {
+        struct merkle_hash leaf;
+        int length = snprintf(text, sizeof(text), "entry %u", (unsigned)i);
+        merkle_leaf(text, (size_t)length, &leaf);
+        merkle_append(&edge, &leaf, NULL, NULL);
+    }
+    merkle_root(&edge, &checkpoint.root);
+    expect(vector, "root", checkpoint.root.bytes, sizeof(checkpoint.root.bytes));
+    signature_public_key(&seed, &public_key);
+    checkpoint_text(&checkpoint, text);
+    signature_sign(&seed, text, strlen(text), &signature);
+    checkpoint_add_signature(&checkpoint, &public_key, &signature, note);
+    expect(vector, "note", note, strlen(note));
+}
+
+Test(vectors, signatures)
+{
+    for_each("signature", check_signature);
+}
+
+Test(vectors, checkpoints)
+{
+    for_each("checkpoint", check_checkpoint);
+}
+
 /* ---- none forgotten ---------------------------------------------------------------------------- */
 
 Test(vectors, every_vector_is_of_a_kind_that_is_checked_here)
 {
-    static const char *const kinds[] = {"blake2b",   "child_key", "commitment", "identity", "object_key",
-                                        "chunk_key", "meta_key",  "named_key",  "ggm",      "cover",
-                                        "split",     "combine",   "aead",       "unit"};
+    static const char *const kinds[] = {"blake2b",  "child_key", "commitment", "identity",  "object_key", "chunk_key",
+                                        "meta_key", "named_key", "ggm",        "cover",     "split",      "combine",
+                                        "aead",     "unit",      "signature",  "checkpoint"};
     for (uint32_t i = 0; i < vector_count; i++) {
         bool is_known = false;
         for (size_t kind = 0; kind < ARRAY_LENGTH(kinds); kind++) {

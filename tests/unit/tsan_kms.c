@@ -13,9 +13,13 @@
 #define WINDOW  8u
 #define CALL_MS 4u
 
+/* Half of them unwrap, the others sign. */
 struct slot {
     struct kms_call call;
     struct key *dek;
+    struct kms_batch batch;
+    uint8_t message;
+    bool signs;
     uint8_t expected;
 };
 
@@ -24,6 +28,8 @@ struct slow_provider {
     unsigned performed;
 };
 
+static struct key seed = {{1, 2, 3}}; /* No secret. */
+static struct public_key public_key;
 static struct uring_loop *uring;
 static struct kms *kms;
 static struct slot slots[WINDOW];
@@ -39,7 +45,13 @@ static void provider_perform(struct kms_provider *base, struct kms_call *call)
     if (provider->performed % 400 == 0) {
         (void)usleep(3 * CALL_MS * 1000);
     }
-    memset(call->dek->bytes, call->sealed[0], KEY_BYTES);
+    if (call->operation == KMS_SIGN) {
+        size_t bytes = 0;
+        const uint8_t *text = kms_batch_message(call->batch, 0, &bytes);
+        signature_sign(&seed, text, bytes, &call->batch->signatures[0]);
+    } else {
+        memset(call->dek->bytes, call->sealed[0], KEY_BYTES);
+    }
     call->status = STATUS_OK;
     call->message[0] = '\0';
 }
@@ -54,7 +66,10 @@ static void slot_start(struct slot *slot);
 static void slot_done(struct kms_call *call)
 {
     struct slot *slot = CONTAINER_OF(call, struct slot, call);
-    if (call->status == STATUS_OK) {
+    if (call->status == STATUS_OK && slot->signs) {
+        CHECK(signature_verify(&public_key, &slot->expected, 1, &slot->batch.signatures[0]));
+        in_time++;
+    } else if (call->status == STATUS_OK) {
         CHECK(slot->dek->bytes[0] == slot->expected);
         CHECK(slot->dek->bytes[KEY_BYTES - 1] == slot->expected);
         in_time++;
@@ -62,6 +77,7 @@ static void slot_done(struct kms_call *call)
         CHECK(call->status == STATUS_KEY_AWAY);
         late++;
     }
+    slot->message = 0;
     wipe_memory(slot->dek, sizeof(*slot->dek)); /* A late writer would be a race. */
     if (in_time < CALLS) {
         slot_start(slot);
@@ -78,6 +94,13 @@ static void slot_start(struct slot *slot)
     slot->expected = (uint8_t)started;
     slot->call = (struct kms_call){.operation = KMS_UNWRAP, .dek = slot->dek, .sealed_bytes = 1, .done = slot_done};
     slot->call.sealed[0] = slot->expected;
+    if (slot->signs) {
+        slot->message = slot->expected;
+        slot->batch = (struct kms_batch){.count = 1, .ends = {1}, .bytes = &slot->message};
+        slot->call.operation = KMS_SIGN;
+        slot->call.signing_key = public_key;
+        slot->call.batch = &slot->batch;
+    }
     started++;
     kms_start(kms, &slot->call);
 }
@@ -88,6 +111,7 @@ int main(void)
     static struct slow_provider provider = {.base = {.ops = &ops, .name = "slow"}};
     char message[256];
     CHECK(keys_start_process() == STATUS_OK);
+    signature_public_key(&seed, &public_key);
     if (uring_loop_open(&uring, message, sizeof(message)) != STATUS_OK) {
         fprintf(stderr, "%s\n", message);
         return 1;
@@ -97,6 +121,7 @@ int main(void)
     for (unsigned i = 0; i < WINDOW; i++) {
         slots[i].dek = guarded_take(sizeof(struct key));
         CHECK(slots[i].dek != NULL);
+        slots[i].signs = i % 2 != 0;
         active++;
         slot_start(&slots[i]);
     }

@@ -6,6 +6,7 @@ library: BLAKE2b is hashlib's, everything else is here. tests/unit/test_vectors.
 
 Prints `ok vectors/NAME` or `FAILED vectors/NAME: why` for each vector; exits 1 if any failed. The format of the file is
 described at its top. Nothing here is fast or safe against observers: it is for vectors only."""
+import base64
 import hashlib
 import os
 import struct
@@ -249,6 +250,67 @@ def shamir_combine(shares):
     return secret
 
 
+# ---- Ed25519 (RFC 8032, 5.1) and Merkle trees (RFC 6962, 2.1) ------------------------------------------
+
+P = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+CURVE_D = -121665 * pow(121666, -1, P) % P
+BASE_Y = 4 * pow(5, -1, P) % P
+
+
+def ed25519_x(y, sign):
+    square = (y * y - 1) * pow(CURVE_D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    return P - x if x & 1 != sign else x
+
+
+def ed25519_add(a, b):
+    product = CURVE_D * a[0] * b[0] * a[1] * b[1] % P
+    x = (a[0] * b[1] + a[1] * b[0]) * pow(1 + product, -1, P) % P
+    y = (a[1] * b[1] + a[0] * b[0]) * pow(1 - product, -1, P) % P
+    return x, y
+
+
+def ed25519_times(number, point):
+    result = (0, 1)
+    while number:
+        if number & 1:
+            result = ed25519_add(result, point)
+        point = ed25519_add(point, point)
+        number >>= 1
+    return result
+
+
+def ed25519_encode(point):
+    return (point[1] | (point[0] & 1) << 255).to_bytes(32, "little")
+
+
+def ed25519_sign(seed, message):
+    """The public key and the signature."""
+    base = (ed25519_x(BASE_Y, 0), BASE_Y)
+    number = lambda *parts: int.from_bytes(hashlib.sha512(b"".join(parts)).digest(), "little")
+    halves = hashlib.sha512(seed).digest()
+    secret = int.from_bytes(halves[:32], "little") & ((1 << 254) - 8) | (1 << 254)
+    public_key = ed25519_encode(ed25519_times(secret, base))
+    nonce = number(halves[32:], message) % ORDER
+    commitment = ed25519_encode(ed25519_times(nonce, base))
+    response = (nonce + number(commitment, public_key, message) * secret) % ORDER
+    return public_key, commitment + response.to_bytes(32, "little")
+
+
+def merkle_root(entries):
+    if len(entries) == 0:
+        return hashlib.sha256().digest()
+    if len(entries) == 1:
+        return hashlib.sha256(b"\0" + entries[0]).digest()
+    split = 1
+    while 2 * split < len(entries):
+        split *= 2
+    return hashlib.sha256(b"\1" + merkle_root(entries[:split]) + merkle_root(entries[split:])).digest()
+
+
 # ---- one check per kind: yields what the vector must say, and what it says ---------------------------
 
 
@@ -326,6 +388,22 @@ def check_unit(v):
     sealed, tag = suite_seal(suite, v["chunk_key"], nonce, associated, message)
     yield sealed[:-4], v["sealed"]
     yield tag + sealed[-4:] + crc32c(sealed + tag), v["seal"]
+
+
+def check_signature(v):
+    public_key, signature = ed25519_sign(v["seed"], v["message"])
+    yield public_key, v["public_key"]
+    yield signature, v["signature"]
+
+
+def check_checkpoint(v):
+    root = merkle_root([b"entry %d" % i for i in range(v["count"])])
+    yield root, v["root"]
+    text = b"%s\n%d\n%s\n" % (v["origin"], v["count"], base64.b64encode(root))
+    public_key, signature = ed25519_sign(v["seed"], text)
+    key_id = hashlib.sha256(v["origin"] + b"\n\x01" + public_key).digest()[:4]
+    line = "\N{EM DASH} ".encode() + v["origin"] + b" " + base64.b64encode(key_id + signature) + b"\n"
+    yield text + b"\n" + line, v["note"]
 
 
 CHECKS = {name[len("check_") :]: check for name, check in list(globals().items()) if name.startswith("check_")}

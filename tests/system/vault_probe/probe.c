@@ -6,6 +6,8 @@
  *       a line per (root, table): "opens|refused SLOTFILE EPOCH TABLE"; a line per way to the leaf: "leaf HEX SLOTFILE TABLE"
  *   vault-probe search --leaf HEX --slot S [--commitment HEX]... [--secret HEX]... FILE...
  *       probe.h; at the end "windows N"
+ *   vault-probe windows CONTENT FILE...
+ *       probe.h
  * Exit status 0 whatever was found; 2 for wrong use or files that can't be read. */
 #include "tests/system/vault_probe/probe.h"
 
@@ -317,6 +319,9 @@ int main(int argc, char **argv)
         status = run_open(&probe);
     } else if (good && strcmp(verb, "search") == 0) {
         status = run_search(&probe, argv + optind, argc - optind);
+    }
+    if (good && strcmp(verb, "windows") == 0 && optind + 1 < argc) {
+        status = probe_windows(argv[optind], argv + optind + 1, argc - optind - 1);
     }
     if (status != 0) {
         fprintf(stderr, "vault-probe: wrong use, or a file that is not what it should be\n");

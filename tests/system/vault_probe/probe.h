@@ -2,6 +2,7 @@
  *
  *   probe.c    opens tables the way the product does, with every root that any slot file holds
  *   search.c   looks at every 32 bytes of every file: are they a root, the leaf, or a key that the leaf follows from?
+ *   windows.c  looks for any 16 bytes of given content (ciphertext that was erased) at every offset of every file
  *
  * A program for tests: it reads whole files into memory and keeps secrets in ordinary memory. */
 #ifndef TRILITH_TESTS_VAULT_PROBE_H
@@ -28,5 +29,9 @@ uint8_t *probe_read_file(const char *path, size_t *bytes);
 /* Print a line for each finding in the file: "root PATH OFFSET NUMBER", "leaf PATH OFFSET DEPTH", "secret PATH OFFSET
  * NUMBER"; add the windows looked at to `*windows`. False: the file can't be read. */
 bool probe_search_file(const struct probe_search *search, const char *path, uint64_t *windows);
+
+/* Print "window PATH OFFSET CONTENT-OFFSET RUN" for the first findings in each file, and at the end "found N". The exit
+ * status. */
+int probe_windows(const char *content_path, char **paths, int count);
 
 #endif

@@ -3,12 +3,13 @@
  *   if (BUGGIFY(BUGGIFY_STORE_SMALL_BATCH)) { ... }   the legal but unusual way: a batch too small, a flush too early
  *   KILL_POINT(KILL_STORE_INTENT_DURABLE);            here a test may end the process, or the simulated machine
  *
- * What a BUGGIFY leads to must always be right, only slow or rare: a reader may be puzzled by it, never misled. Each point
- * is a line in the tables below, so that a run can say how often each was met, and that one was never met. Conditions
- * without side effects stand before the BUGGIFY: it is met only where it can matter, and a release build drops both.
+ * What a BUGGIFY leads to must always be right, only slow or rare: a reader may be puzzled by it, never misled. Each
+ * point is a line in the tables below, so that a run can say how often each was met, and that one was never met.
+ * Conditions without side effects stand before the BUGGIFY: it is met only where it can matter, and a release build
+ * drops both.
  *
- * Without TRILITH_BUGGIFY (the release preset) both compile to nothing. With it, nothing happens until somebody installs
- * hooks: the simulator does, and a daemon whose environment names a kill point (buggify_from_environment()).
+ * Without TRILITH_BUGGIFY (the release preset) both compile to nothing. With it, nothing happens until somebody
+ * installs hooks: the simulator does, and a daemon whose environment names a kill point (buggify_from_environment()).
  * Method: FoundationDB's BUGGIFY; there each point is active in a quarter of the runs, and an active one fires at a
  * quarter of the passes. The hooks keep to that; no point may need more luck than that to come to an end.
  * Re-entry   `passed` runs in the middle of what goes on: it may end the process, or note that the machine is to crash

@@ -143,7 +143,8 @@ static bool read_head(const char *note, size_t bytes, struct checkpoint *checkpo
     return take_line(&at, &left, &line, &line_bytes) && line_bytes == 0 && left > 0;
 }
 
-/* What a signature line is to us. Lines of other names and other kinds of keys (witnesses) are nobody's business here. */
+/* What a signature line is to us. Lines of other names and other kinds of keys (witnesses) are nobody's business
+ * here. */
 enum line_kind { LINE_BROKEN, LINE_OTHER, LINE_OURS };
 
 static enum line_kind read_signature_line(const char *line, size_t bytes, const char *origin, uint8_t blob[BLOB_BYTES])

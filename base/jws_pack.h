@@ -1,8 +1,8 @@
 /* jws_pack.h - a JWS in fewer bytes, for keeping many of them.
  *
- * As what is read has one spelling only (jws.h), a JWS can be made again, to the byte, from its type, its key id, its payload
- * and its signature. Those are kept, without base64 and deflated, perhaps against the plain text of another JWS that says nearly
- * the same:
+ * As what is read has one spelling only (jws.h), a JWS can be made again, to the byte, from its type, its key id, its
+ * payload and its signature. Those are kept, without base64 and deflated, perhaps against the plain text of another JWS
+ * that says nearly the same:
  *
  *   version u8 = 1 | signature[64] | length of the plain text u32be | raw deflate (RFC 1951) of the plain text
  *   plain text: type \n kid \n payload
@@ -24,7 +24,8 @@ MUST_USE char *jws_plain(const char *type, const char *kid, const char *payload,
 MUST_USE uint8_t *jws_pack(const char *plain, size_t plain_bytes, const struct signature *signature,
                            const char *dictionary, size_t dictionary_bytes, size_t *bytes);
 
-/* The plain text of what was packed with this dictionary, with a terminator; `signature` may be NULL. To be freed with free().
+/* The plain text of what was packed with this dictionary, with a terminator; `signature` may be NULL. To be freed with
+ * free().
  * STATUS_OK; STATUS_INVALID: it was not, or it is damaged; STATUS_FULL: no memory. */
 MUST_USE enum status jws_unpack_plain(const void *packed, size_t bytes, const char *dictionary, size_t dictionary_bytes,
                                       char **plain, size_t *plain_bytes, struct signature *signature);

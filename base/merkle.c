@@ -242,7 +242,8 @@ bool merkle_consistency_verify(uint64_t old_size, uint64_t size, const struct me
         at >>= 1;
         last >>= 1;
     }
-    /* An old tree of a power of two is one subtree of the new: its root is where both begin, and is not in the proof. */
+    /* An old tree of a power of two is one subtree of the new: its root is where both begin, and is not in the
+     * proof. */
     bool given = (old_size & (old_size - 1)) == 0;
     if (!given && count == 0) {
         return false;

@@ -1,7 +1,7 @@
 /* signature.c - Ed25519 of libsodium, and the two PEM forms of RFC 8410.
  *
- * An Ed25519 key has one DER form, so PEM is a fixed prefix, the key, and base64 of both in one line: there is nothing to
- * parse and nothing to get wrong. */
+ * An Ed25519 key has one DER form, so PEM is a fixed prefix, the key, and base64 of both in one line: there is nothing
+ * to parse and nothing to get wrong. */
 #include "base/signature.h"
 
 #include "base/digest.h"

@@ -244,7 +244,7 @@ enum status admin_tenant_id(struct admin *admin, const char *name, uint64_t *ten
     for (size_t i = 0; i < reply->n_tenants; i++) {
         if (strcmp(reply->tenants[i]->name, name) == 0) {
             *tenant_id = reply->tenants[i]->id;
-            status = STATUS_OK;
+            status = reply->tenants[i]->erased_ms == 0 ? STATUS_OK : STATUS_NOT_FOUND;
         }
     }
     admin_reply_free(message);

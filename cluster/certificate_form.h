@@ -1,8 +1,9 @@
 /* certificate_form.h - whether a certificate's payload (meta/evidence.h) has its form, and does not contradict itself.
  *
- * The form: every required member, of the right kind. The rules: figures that must add up, times that must be in order, a
- * result that the facts beside it allow, and the residual codes that follow from those facts. A well-signed certificate that
- * breaks one of them claims more than it shows. Members that this version does not know are passed over.
+ * The form: every required member, of the right kind. The rules: figures that must add up, times that must be in order,
+ * a result that the facts beside it allow, and the residual codes that follow from those facts. A well-signed
+ * certificate that breaks one of them claims more than it shows. Members that this version does not know are passed
+ * over.
  * Threads    Pure. */
 #ifndef TRILITH_CLUSTER_CERTIFICATE_FORM_H
 #define TRILITH_CLUSTER_CERTIFICATE_FORM_H

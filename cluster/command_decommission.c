@@ -210,8 +210,9 @@ static int report(struct command *command, Trilith__MediumReportRequest *request
         result =
             command_fail("the report was not taken: one of the three is not on record, or a signature does not verify");
     } else if (status == STATUS_INVALID) {
-        result = command_fail("the report was not taken: one of the files is not the signed document that it is given as, "
-                              "or not about this report");
+        result =
+            command_fail("the report was not taken: one of the files is not the signed document that it is given as, "
+                         "or not about this report");
     } else if (status != STATUS_OK || reply->request == NULL) {
         result = admin_failed(admin, status, "the report");
     } else if (command->json) {

@@ -1,8 +1,8 @@
 /* command_drain.c - `disk show`, `disk|node drain|undrain`: emptying a disk on purpose, and seeing how far it has come.
  *
- * Draining is done by the cluster; these verbs say that it be done, and watch. A disk is drained when no placement group
- * has it, nothing lies on it, and it owes no wipe: only the service and the disk's node together can say so, and `disk show`
- * prints what both say. */
+ * Draining is done by the cluster; these verbs say that it be done, and watch. A disk is drained when no placement
+ * group has it, nothing lies on it, and it owes no wipe: only the service and the disk's node together can say so, and
+ * `disk show` prints what both say. */
 #include "cluster/admin.h"
 #include "cluster/command.h"
 #include "cluster/output.h"
@@ -191,7 +191,7 @@ static void print_show(const Trilith__DiskGetReply *reply, uint64_t now_ms)
     }
     printf("groups    member of %" PRIu32 ", taking over %" PRIu32 "\n", reply->pgs, reply->pgs_coming);
     printf("wipes     %" PRIu64 "%s owed\n", reply->wipes_owed, reply->wipes_owed >= 10000 ? " or more" : "");
-    printf("empty     %s\n", reply->empty ? "yes: no groups, no chunks, no wipe owed" : "no");
+    printf("empty     %s\n", reply->empty ? "yes: no groups, no chunks, no wipe owed from before" : "no");
     if (reply->waiting[0] != '\0') {
         print_label("waits", reply->waiting);
     }

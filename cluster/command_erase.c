@@ -16,8 +16,8 @@
 #define AGE_BYTES              24
 #define WHAT_BYTES             96
 
-/* What became of the keys. Chunks that were given up or found were sealed under a leaf that no version names: it is punctured
- * at the latest when its lease runs out (meta.leaf_lease). */
+/* What became of the keys. Chunks that were given up or found were sealed under a leaf that no version names: it is
+ * punctured at the latest when its lease runs out (meta.leaf_lease). */
 static const char *keys_word(const Trilith__Erasure *erasure)
 {
     if (erasure->key_destroyed) {
@@ -32,8 +32,8 @@ static const char *keys_word(const Trilith__Erasure *erasure)
     return strcmp(erasure->reason, "abort") == 0 || strcmp(erasure->reason, "orphan") == 0 ? "lapsing" : "punctured";
 }
 
-/* "grace": the deletion can be taken back, and nothing has begun. "undone": it was taken back. "joined": what was left of it is
- * done by the erasure of its tenant. */
+/* "grace": the deletion can be taken back, and nothing has begun. "undone": it was taken back. "joined": what was left
+ * of it is done by the erasure of its tenant. */
 static const char *state_word(const Trilith__Erasure *erasure)
 {
     if (erasure->tenant_request != 0) {

@@ -1,4 +1,5 @@
-/* command_hold.c - what must not go, and what can be taken back: holds and retention of versions, deletions in their grace time. */
+/* command_hold.c - what must not go, and what can be taken back: holds and retention of versions, deletions in their
+ * grace time. */
 #include "cluster/admin.h"
 #include "cluster/client_config.h"
 #include "cluster/command.h"

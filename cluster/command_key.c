@@ -1,7 +1,7 @@
 /* command_key.c - the keys of a tenant: its master key (CMK), which the KMS holds, and its data keys (DEK).
  *
- * A customer's own master key is encrypted here, to the transport key that the KMS shows: the metadata service sees it in
- * clear only as far as the KMS does. No verb prints a secret. */
+ * A customer's own master key is encrypted here, to the transport key that the KMS shows: the metadata service sees it
+ * in clear only as far as the KMS does. No verb prints a secret. */
 #include "base/digest.h"
 #include "base/keys.h"
 #include "base/transport.h"
@@ -26,8 +26,8 @@
 
 _Static_assert(TRANSPORT_WRAPPED_BYTES_MAX >= HEX_DIGITS + 2, "one buffer holds either form of a key file");
 
-/* The tenant a verb is about: argument `at` when there is one, else --tenant, else the configuration's. NULL: the user has
- * been told. */
+/* The tenant a verb is about: argument `at` when there is one, else --tenant, else the configuration's. NULL: the user
+ * has been told. */
 static const char *tenant_of(struct command *command, unsigned at)
 {
     if (command->argument_count > at) {

@@ -332,7 +332,8 @@ static void progress_follow(struct progress *progress, char what[WHAT_BYTES], co
     progress_set(progress, request->done);
 }
 
-/* Ask until it is over or the time is. STATUS_BUSY: it is not over. A service that is away for a moment is asked again. */
+/* Ask until it is over or the time is. STATUS_BUSY: it is not over. A service that is away for a moment is asked
+ * again. */
 static enum status wait_until_over(struct admin *admin, uint64_t id, uint64_t deadline_ms, ProtobufCMessage **message)
 {
     struct progress progress;

@@ -31,8 +31,8 @@ static Trilith__DiskPhase disk_phase(const Trilith__NodeStatus *node, size_t ind
     return index < node->n_phases ? node->phases[index] : TRILITH__DISK_PHASE__DISK_ACTIVE;
 }
 
-/* What the service said of a disk; its state holds only while its node is up. A disk that was removed and is reported all
- * the same has come back. */
+/* What the service said of a disk; its state holds only while its node is up. A disk that was removed and is reported
+ * all the same has come back. */
 static const char *disk_word(const Trilith__NodeStatus *node, size_t index)
 {
     bool is_down = strcmp(node->state, "down") == 0;

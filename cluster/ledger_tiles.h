@@ -5,9 +5,9 @@
  *   tile/<L>/<N>.p/<W>       the last one while it has only W of them
  *   tile/entries/<N>[.p/<W>] the entries beside tile/0/<N>[.p/<W>]: each a length (u16be) and so many bytes
  *
- * <N> in groups of three digits, all but the last with an x in front: 1234067 is x001/x234/067. Other tools of that world
- * (transparency-dev/tessera's fsck, for one) read such a directory too. Partial tiles of earlier heads may lie beside; nothing
- * reads them.
+ * <N> in groups of three digits, all but the last with an x in front: 1234067 is x001/x234/067. Other tools of that
+ * world (transparency-dev/tessera's fsck, for one) read such a directory too. Partial tiles of earlier heads may lie
+ * beside; nothing reads them.
  * Bounds     Entries of 1..LEDGER_TILES_ENTRY_MAX bytes.
  * Threads    One. */
 #ifndef TRILITH_CLUSTER_LEDGER_TILES_H
@@ -66,8 +66,8 @@ struct ledger_tiles_reader {
 /* Read the ledger that `head` describes; who calls has verified it. About 90 KB: not for the stack. */
 void ledger_tiles_open(struct ledger_tiles_reader *reader, struct evidence_files *files, const struct checkpoint *head);
 void ledger_tiles_close(struct ledger_tiles_reader *reader);
-/* The next entry, valid until the next call. STATUS_OK; STATUS_CLOSED: that were all, every tile follows from them and so
- * does the root of `head`; STATUS_CORRUPT: `problem` says what is wrong. */
+/* The next entry, valid until the next call. STATUS_OK; STATUS_CLOSED: that were all, every tile follows from them and
+ * so does the root of `head`; STATUS_CORRUPT: `problem` says what is wrong. */
 MUST_USE enum status ledger_tiles_next(struct ledger_tiles_reader *reader, const uint8_t **entry, size_t *bytes);
 
 #endif

@@ -1,7 +1,8 @@
 /* request_output.h - requests and their plans, for people and for scripts.
  *
- * A plan comes from the metadata service. Whoever approves it signs its hash: so what is shown here is read from the very bytes
- * that are hashed here, and a plan that is not canonical or has another hash than it claims is not shown at all.
+ * A plan comes from the metadata service. Whoever approves it signs its hash: so what is shown here is read from the
+ * very bytes that are hashed here, and a plan that is not canonical or has another hash than it claims is not shown at
+ * all.
  * Threads    One. */
 #ifndef TRILITH_CLUSTER_REQUEST_OUTPUT_H
 #define TRILITH_CLUSTER_REQUEST_OUTPUT_H

@@ -272,8 +272,8 @@ struct attested {
     size_t compared; /* replicas of which all were there */
 };
 
-/* The keys of a node or a person: NAME.pem, and NAME+2.pem and so on, which are older ones. None: there is no such file, and
- * who asks says so. */
+/* The keys of a node or a person: NAME.pem, and NAME+2.pem and so on, which are older ones. None: there is no such
+ * file, and who asks says so. */
 static enum status read_keys(struct check *check, const char *folder, const char *name,
                              struct public_key keys[NODE_KEYS_MAX], size_t *count)
 {

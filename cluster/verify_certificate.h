@@ -9,8 +9,8 @@
  *   nodes/<name>.pem             the keys they signed with; older ones in <name>+2.pem and so on
  *   people/<name>.pem            those of the people who approved
  *
- * The report lists what was checked, and what was not because it is not there. Good means: the issuer signed this, it does not
- * contradict itself or what stands beside it. It can't mean that what was signed is true.
+ * The report lists what was checked, and what was not because it is not there. Good means: the issuer signed this, it
+ * does not contradict itself or what stands beside it. It can't mean that what was signed is true.
  * Bounds     Every file; VERIFY_ATTESTATIONS_MAX attestations.
  * Threads    One. */
 #ifndef TRILITH_CLUSTER_VERIFY_CERTIFICATE_H
@@ -31,13 +31,14 @@ struct certificate_question {
     const struct public_key *keys; /* one of which must have signed */
     size_t key_count;
     struct evidence_files *beside; /* NULL: nothing */
-    /* JSON {"ref_salt" hex, and "name" hex of BUCKET 00 KEY, or "bucket" and "key" base64url; perhaps "version_id"}; NULL: none */
+    /* JSON {"ref_salt" hex, and "name" hex of BUCKET 00 KEY, or "bucket" and "key" base64url; perhaps "version_id"};
+     * NULL: none */
     const char *opening;
     size_t opening_bytes;
 };
 
-/* STATUS_OK: nothing is wrong. STATUS_DENIED: the report's problem says what is. `*payload`: what it says, when it could be
- * read at all; to be released with json_decref(). */
+/* STATUS_OK: nothing is wrong. STATUS_DENIED: the report's problem says what is. `*payload`: what it says, when it
+ * could be read at all; to be released with json_decref(). */
 MUST_USE enum status verify_certificate(const struct certificate_question *question, struct verify_report *report,
                                         json_t **payload);
 

@@ -1,7 +1,7 @@
 /* verify_issued.c - the certificates beside a ledger: first the keys, then each file, then their numbers.
  *
- * The files are read twice and not kept: first for the key manifests, which say with which keys the others may be signed; of
- * the others only figures stay in memory. */
+ * The files are read twice and not kept: first for the key manifests, which say with which keys the others may be
+ * signed; of the others only figures stay in memory. */
 #include "cluster/verify_issued.h"
 
 #include "cluster/certificate_form.h"
@@ -190,8 +190,8 @@ static bool knows_key(const struct issued_check *check, const struct public_key 
     return false;
 }
 
-/* The key that a manifest is signed with must be one of those it lists, and from the second manifest on the one that the manifest
- * before it made the current. The ledger, signed by a key that was given, vouches for the first one. */
+/* The key that a manifest is signed with must be one of those it lists, and from the second manifest on the one that
+ * the manifest before it made the current. The ledger, signed by a key that was given, vouches for the first one. */
 static enum status check_manifest(struct issued_check *check, const struct manifest *manifest,
                                   const struct public_key *before, struct public_key *current)
 {

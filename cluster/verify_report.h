@@ -1,7 +1,8 @@
-/* verify_report.h - what an offline check found: what was checked, what was not and why, and the first thing that is wrong.
+/* verify_report.h - what an offline check found: what was checked, what was not and why, and the first thing that is
+ * wrong.
  *
- * Whoever reads a report must be able to tell what it rests on: what could not be checked is as much a part of it as what
- * was. Lines may quote files: they are escaped before they reach a terminal (output.h).
+ * Whoever reads a report must be able to tell what it rests on: what could not be checked is as much a part of it as
+ * what was. Lines may quote files: they are escaped before they reach a terminal (output.h).
  * Bounds     VERIFY_LINES_MAX lines of either kind; what would come after them is counted.
  * Threads    Pure. */
 #ifndef TRILITH_CLUSTER_VERIFY_REPORT_H

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Object.modified_ms, reseal_*, legal_hold and retain_until_ms, packed: what is added to the object of a commit, then or
- * later. */
+/* Object.modified_ms, reseal_*, legal_hold and retain_until_ms, packed: what is added to the object of a commit, then
+ * or later. */
 #define ADDED_BYTES_MAX (11 + 6 + 6 + 11 + 11 + 2 + 12)
 
 static bool is_letter_or_digit(char c)

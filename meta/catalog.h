@@ -24,7 +24,8 @@
 #define OBJECT_META_SEALED_MAX KIB(16)
 #define LIST_ROWS_MAX          1000u
 
-/* Whoever got a leaf to seal a version anew is left alone for so long: for the largest object at the lowest rate too. */
+/* Whoever got a leaf to seal a version anew is left alone for so long: for the largest object at the lowest rate
+ * too. */
 #define RESEAL_HOLD_MS          10000u
 #define RESEAL_HOLD_BYTES_PER_S MIB(1)
 
@@ -39,8 +40,9 @@ MUST_USE enum status catalog_bucket_create(struct change *change, const Trilith_
 /* STATUS_OK, STATUS_NOT_FOUND, STATUS_NOT_EMPTY. */
 MUST_USE enum status catalog_bucket_delete(struct change *change, const Trilith__BucketDeleteRequest *command);
 /* outcome.leased. With reseal_key the leaf is to seal that version anew. The row keeps a note of it, so that it is
- * punctured with the version, whatever becomes of the attempt: an unused one from before is punctured now. So one attempt
- * at a time has a chance, and another node is refused for RESEAL_HOLD_MS and the time that the object's size takes.
+ * punctured with the version, whatever becomes of the attempt: an unused one from before is punctured now. So one
+ * attempt at a time has a chance, and another node is refused for RESEAL_HOLD_MS and the time that the object's size
+ * takes.
  * STATUS_OK, STATUS_NOT_FOUND (bucket), STATUS_INVALID (malformed, also catalog_reseal_lease_is_valid()), STATUS_BUSY
  * (leaves.h), STATUS_CONFLICT (that version is not the latest of its key, or another node is at it). */
 MUST_USE enum status catalog_lease_leaves(struct change *change, const Trilith__LeaseLeaves *command);
@@ -62,15 +64,15 @@ bool catalog_commit_is_valid(const Trilith__ObjectCommitRequest *command);
  *   STATUS_KEY_REVOKED the tenant's keys are switched off
  *   STATUS_HELD       a legal hold or retention forbids that the version before goes
  *   STATUS_INVALID    malformed (catalog_commit_is_valid()), or a PG or DEK that does not exist
- * With reseal_from the version stays what it is (version id, size, etag, times) and only its chunks, leaf and DEK change;
- * the old chunks and leaf are an erasure. Again, when the version is under that leaf already: STATUS_OK, nothing changes
- * and outcome.erasure_id is 0. STATUS_CONFLICT then also: the key has another version by now, or none, or it is not under
- * that DEK, or the leaf is not the last one leased to seal it anew; STATUS_INVALID: not to the current DEK, or another
- * size or etag. */
+ * With reseal_from the version stays what it is (version id, size, etag, times) and only its chunks, leaf and DEK
+ * change; the old chunks and leaf are an erasure. Again, when the version is under that leaf already: STATUS_OK,
+ * nothing changes and outcome.erasure_id is 0. STATUS_CONFLICT then also: the key has another version by now, or none,
+ * or it is not under that DEK, or the leaf is not the last one leased to seal it anew; STATUS_INVALID: not to the
+ * current DEK, or another size or etag. */
 MUST_USE enum status catalog_object_commit(struct change *change, const Trilith__ObjectCommitRequest *command);
 /* Outcome as the reply: STATUS_OK with erasure_id 0 when there was no such object. STATUS_CONFLICT: no such bucket;
- * STATUS_HELD; STATUS_KEY_REVOKED: the tenant is being erased, or that is asked for. In a bucket with a grace time the version
- * can be taken back until that is over (grace.h): so too one that is overwritten. */
+ * STATUS_HELD; STATUS_KEY_REVOKED: the tenant is being erased, or that is asked for. In a bucket with a grace time the
+ * version can be taken back until that is over (grace.h): so too one that is overwritten. */
 MUST_USE enum status catalog_object_delete(struct change *change, const Trilith__ObjectDeleteRequest *command);
 
 /* ---- reads ------------------------------------------------------------------------------------- */
@@ -85,8 +87,8 @@ struct reseal_walk {
     bool ended;
 };
 /* Look at up to `rows_max` more rows of objects and buckets; those found (at most `items_max`) stand in the scratch, in
- * `reply`, added to what is there. Sets `ended` behind the tenant's last row. STATUS_OK; STATUS_TOO_LARGE: no room in the
- * scratch; else the tables have failed. */
+ * `reply`, added to what is there. Sets `ended` behind the tenant's last row. STATUS_OK; STATUS_TOO_LARGE: no room in
+ * the scratch; else the tables have failed. */
 MUST_USE enum status catalog_reseal_walk(struct tables *tables, struct reseal_walk *walk, uint32_t rows_max,
                                          uint32_t items_max, Trilith__ResealPullReply *reply);
 

@@ -1,16 +1,19 @@
 /* certificates.h - certificates as they were issued, what is to be certified, and the keys that sign.
  *
- * A certificate is a signed text (evidence.h says what it says). Here it gets its number and its place in the ledger, and the
- * rules hold that no leader can get around:
+ * A certificate is a signed text (evidence.h says what it says). Here it gets its number and its place in the ledger,
+ * and the rules hold that no leader can get around:
  * - certificates are numbered from 1 without gaps, in the order in which they were issued;
- * - an erasure is certified when it is closed, wipes and keys, and not before; once, and again only after it was reopened,
+ * - an erasure is certified when it is closed, wipes and keys, and not before; once, and again only after it was
+ * reopened,
  *   and then the new one names the one that it supersedes;
- * - every certificate is in the ledger: by an entry of its own, which holds the SHA-256 of its JWS, or through its batch,
+ * - every certificate is in the ledger: by an entry of its own, which holds the SHA-256 of its JWS, or through its
+ * batch,
  *   whose certificate is issued by the same command;
  * - the checkpoint that is kept with them is that of the ledger with exactly these entries (ledger.h).
  *
- * Certificates of a batch are much alike, and many: they are kept packed (base/jws_pack.h), all of a round against the first of it.
- * Whether a JWS says what the tables say, and who signed it, is the leader's care: the state machine has no keys. */
+ * Certificates of a batch are much alike, and many: they are kept packed (base/jws_pack.h), all of a round against the
+ * first of it. Whether a JWS says what the tables say, and who signed it, is the leader's care: the state machine has
+ * no keys. */
 #ifndef TRILITH_META_CERTIFICATES_H
 #define TRILITH_META_CERTIFICATES_H
 
@@ -32,8 +35,8 @@
 
 /* ---- changes ----------------------------------------------------------------------------------- */
 
-/* STATUS_OK; STATUS_CONFLICT: `first_seq` is not the next number, an id is taken, an erasure is not closed or certified already,
- * what is superseded does not match, the checkpoint is about another head, or the request is in another stage;
+/* STATUS_OK; STATUS_CONFLICT: `first_seq` is not the next number, an id is taken, an erasure is not closed or certified
+ * already, what is superseded does not match, the checkpoint is about another head, or the request is in another stage;
  * STATUS_NOT_FOUND: no such erasure, tenant of it, or request; STATUS_INVALID: malformed. */
 MUST_USE enum status certificates_issue(struct change *change, const Trilith__CertIssue *command);
 /* STATUS_OK; STATUS_CONFLICT: not the number after the current one; STATUS_INVALID. */
@@ -41,8 +44,8 @@ MUST_USE enum status signing_key_add(struct change *change, const Trilith__Signi
 
 /* ---- reads; results stand in the scratch ------------------------------------------------------- */
 
-/* Erasures that are to be certified and whose keys are gone, in the order in which they went; at most `max` behind `after`, which
- * moves on. Begin with {0, 0}. */
+/* Erasures that are to be certified and whose keys are gone, in the order in which they went; at most `max` behind
+ * `after`, which moves on. Begin with {0, 0}. */
 struct certificates_due {
     uint64_t seal;
     uint64_t erasure_id;
@@ -68,8 +71,8 @@ struct certificate_query {
     uint64_t until_ms;              /* issued before; 0: any */
     ProtobufCBinaryData object_ref; /* 32 bytes; empty: any */
 };
-/* By number, without their texts. Looks at CERTIFICATES_SCAN_MAX rows at most; with `more` the reply's `looked_at_seq` is where
- * to go on. STATUS_OK; STATUS_INVALID: a query out of bounds. */
+/* By number, without their texts. Looks at CERTIFICATES_SCAN_MAX rows at most; with `more` the reply's `looked_at_seq`
+ * is where to go on. STATUS_OK; STATUS_INVALID: a query out of bounds. */
 MUST_USE enum status certificate_list(struct tables *tables, const struct certificate_query *query,
                                       Trilith__CertListReply *reply);
 

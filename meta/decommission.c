@@ -177,7 +177,8 @@ static json_t *disk_stages(bool dead)
         "The disk is removed for good, and a certificate is issued."};
     static const char *const gone[] = {
         "Every placement group of the disk is restored on another one from the other members.",
-        "The disk is removed for good; what it owed is settled by the destruction of the keys alone, which is waited for.",
+        "The disk is removed for good; what it owed is settled by the destruction of the keys alone, which is waited "
+        "for.",
         "A certificate is issued that says that no sanitization was possible."};
     return dead ? texts(gone, ARRAY_LENGTH(gone)) : texts(alive, ARRAY_LENGTH(alive));
 }

@@ -63,6 +63,9 @@ json_t *decommission_fact(const Trilith__RequestRecord *record, const char *stag
 
 /* ---- the leader (service_decommission.c) -------------------------------------------------------- */
 
+struct disk_left;
+/* Does the disk hold nothing, by the tables (`left`) and by its node's own word (service_moves.c)? */
+bool service_disk_is_empty(struct meta_service *service, const Trilith__MapDisk *disk, const struct disk_left *left);
 void disk_decommission_advance(struct meta_service *service, const Trilith__RequestRecord *record);
 void node_decommission_advance(struct meta_service *service, const Trilith__RequestRecord *record);
 

@@ -60,7 +60,8 @@ enum status epochs_seal(struct change *change, const Trilith__EpochSeal *command
 
 /* ---- destruction ------------------------------------------------------------------------------- */
 
-/* The epoch that was switched away from is beyond recovery, and with it the keys of all erasures that the last seal took. */
+/* The epoch that was switched away from is beyond recovery, and with it the keys of all erasures that the last seal
+ * took. */
 static void epoch_settle(struct change *change, Trilith__EpochRecord *record, uint64_t destroyed)
 {
     Trilith__ClusterRecord *cluster = change->cluster;
@@ -120,7 +121,8 @@ static void dirty_pages_forget(struct change *change)
     table_walk_close(&walk);
 }
 
-/* The current epoch is over: note how it ended. Before the first one nothing was kept, so nothing is left to destroy. */
+/* The current epoch is over: note how it ended. Before the first one nothing was kept, so nothing is left to
+ * destroy. */
 static enum status epoch_end(struct change *change)
 {
     Trilith__ClusterRecord *cluster = change->cluster;

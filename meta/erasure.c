@@ -140,7 +140,8 @@ enum status erasure_take_id(struct change *change, uint64_t tenant_id, uint64_t 
     return status;
 }
 
-/* A deletion that destroys nothing by itself ends. `request_id`: of the tenant's erasure that does; 0: it was taken back. */
+/* A deletion that destroys nothing by itself ends. `request_id`: of the tenant's erasure that does; 0: it was taken
+ * back. */
 static enum status grace_leave(struct change *change, uint64_t erasure_id, uint64_t request_id)
 {
     Trilith__ErasureRecord *record = NULL;
@@ -311,8 +312,8 @@ static enum status draft_need(struct condemnation *condemnation, const char *rea
     return *draft != NULL ? STATUS_OK : condemnation->change->tables->failed;
 }
 
-/* The erasure of the tenant itself, when it is being erased, or was. NULL in `*draft`: it has none. STATUS_FULL: too many
- * tenants for one command. */
+/* The erasure of the tenant itself, when it is being erased, or was. NULL in `*draft`: it has none. STATUS_FULL: too
+ * many tenants for one command. */
 static enum status tenant_draft(struct condemnation *condemnation, uint64_t tenant_id, struct erasure_draft **draft)
 {
     struct tables *tables = condemnation->change->tables;
@@ -451,7 +452,8 @@ static struct condemned *condemned_sort(struct change *change, const Trilith__Co
     return sorted;
 }
 
-/* Write down every erasure that has got a wipe. outcome.erasure_id is that of what no object refers to, if there is one. */
+/* Write down every erasure that has got a wipe. outcome.erasure_id is that of what no object refers to, if there is
+ * one. */
 static enum status condemnation_end(const struct condemnation *condemnation)
 {
     struct erasure_draft *drafts[TENANT_DRAFTS_MAX + 2] = {condemnation->moved};

@@ -140,8 +140,8 @@ static enum status disk_ask(struct erasure_draft *draft, uint32_t disk_id)
     return STATUS_OK;
 }
 
-/* Let `disk_id` owe a wipe of `chunk`, unless it owes one already. A disk that was removed answers for nothing any more,
- * unless it `has` the copy by its own word: then it is back, and can wipe it. */
+/* Let `disk_id` owe a wipe of `chunk`, unless it owes one already. A disk that was removed answers for nothing any
+ * more, unless it `has` the copy by its own word: then it is back, and can wipe it. */
 enum status draft_owe(struct erasure_draft *draft, uint32_t disk_id, bool has, const uint8_t *chunk)
 {
     struct tables *tables = draft->change->tables;
@@ -166,8 +166,8 @@ enum status draft_owe(struct erasure_draft *draft, uint32_t disk_id, bool has, c
     return plan_note(draft, disk_id, chunk);
 }
 
-/* Every disk that is, was or is about to be a member of the PG, and `holder`, which says that it has a copy, unless it is 0,
- * owes a wipe of `chunk`. STATUS_NOT_FOUND: no such PG. */
+/* Every disk that is, was or is about to be a member of the PG, and `holder`, which says that it has a copy, unless it
+ * is 0, owes a wipe of `chunk`. STATUS_NOT_FOUND: no such PG. */
 enum status draft_add_chunk(struct erasure_draft *draft, const uint8_t *chunk, uint32_t pg_id, uint32_t holder)
 {
     Trilith__PgRecord *pg = NULL;

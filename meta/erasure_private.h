@@ -1,4 +1,5 @@
-/* erasure_private.h - between the files of erasure.h: how an erasure is accounted for when its wipes are done, or more come. */
+/* erasure_private.h - between the files of erasure.h: how an erasure is accounted for when its wipes are done, or more
+ * come. */
 #ifndef TRILITH_META_ERASURE_PRIVATE_H
 #define TRILITH_META_ERASURE_PRIVATE_H
 
@@ -24,16 +25,17 @@ struct erasure_draft {
 
 /* One that adds to `record` (of `erasure_id`, 0: it begins one). NULL: the tables have failed. */
 struct erasure_draft *draft_of(struct change *change, uint64_t erasure_id, Trilith__ErasureRecord *record);
-/* One of a new erasure; its number is given out with its first wipe, or by draft_take_id(). NULL: the tables have failed. */
+/* One of a new erasure; its number is given out with its first wipe, or by draft_take_id(). NULL: the tables have
+ * failed. */
 struct erasure_draft *draft_begin(struct change *change, uint64_t tenant_id, const char *reason);
 void draft_take_id(struct erasure_draft *draft);
 /* What this command punctures is taken by the next seal. */
 void draft_puncture(struct erasure_draft *draft);
-/* Let `disk_id` owe a wipe of `chunk`, unless it owes one already. One that is removed has settled it by that, unless it `has`
- * the copy by its own word: then it is back. STATUS_OK, else the tables have failed. */
+/* Let `disk_id` owe a wipe of `chunk`, unless it owes one already. One that is removed has settled it by that, unless
+ * it `has` the copy by its own word: then it is back. STATUS_OK, else the tables have failed. */
 MUST_USE enum status draft_owe(struct erasure_draft *draft, uint32_t disk_id, bool has, const uint8_t *chunk);
-/* Every disk that is, was or is about to be a member of the PG, and `holder`, which says that it has a copy, unless it is 0,
- * owes a wipe of `chunk`. STATUS_NOT_FOUND: no such PG. */
+/* Every disk that is, was or is about to be a member of the PG, and `holder`, which says that it has a copy, unless it
+ * is 0, owes a wipe of `chunk`. STATUS_NOT_FOUND: no such PG. */
 MUST_USE enum status draft_add_chunk(struct erasure_draft *draft, const uint8_t *chunk, uint32_t pg_id,
                                      uint32_t holder);
 /* Write it down. Sets outcome.erasure_id. STATUS_OK, else the tables have failed. */
@@ -41,8 +43,8 @@ MUST_USE enum status draft_end(struct erasure_draft *draft);
 
 /* ---- accounts (erasure_wipes.c) ---------------------------------------------------------------- */
 
-/* The wipes of an erasure are all accounted for: sets closed_ms, and counts it. Its row of open ones goes, or, for one that is
- * late, says until when it is open. The caller writes the record. */
+/* The wipes of an erasure are all accounted for: sets closed_ms, and counts it. Its row of open ones goes, or, for one
+ * that is late, says until when it is open. The caller writes the record. */
 void erasure_finish(struct change *change, uint64_t erasure_id, Trilith__ErasureRecord *record);
 /* They were, and there are more now. STATUS_OK, else the tables have failed. */
 MUST_USE enum status erasure_unfinish(struct change *change, uint64_t erasure_id, Trilith__ErasureRecord *record);

@@ -134,9 +134,9 @@ static enum status open_disks_fill(struct tables *tables, Trilith__Erasure *eras
     return tables->scratch.exhausted ? STATUS_TOO_LARGE : tables->failed;
 }
 
-/* Did the erasure take the key of its chunks along? A chunk that was given up, or that nobody knows, says nothing of the
- * leaf behind it: that may live on in the version that was written in the end, or lapse later; one that was moved is in use.
- * No claim is made then. */
+/* Did the erasure take the key of its chunks along? A chunk that was given up, or that nobody knows, says nothing of
+ * the leaf behind it: that may live on in the version that was written in the end, or lapse later; one that was moved
+ * is in use. No claim is made then. */
 static bool takes_its_key(const Trilith__Erasure *erasure)
 {
     static const char *const reasons[] = {"abort", "orphan", "move"};

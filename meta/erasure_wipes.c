@@ -1,4 +1,5 @@
-/* erasure_wipes.c - what becomes of wipes: reported done, settled by a disk's end; and how their erasure is counted then. */
+/* erasure_wipes.c - what becomes of wipes: reported done, settled by a disk's end; and how their erasure is counted
+ * then. */
 #include "meta/erasure_private.h"
 
 #include "meta/registry.h"

@@ -1,8 +1,9 @@
 /* evidence.h - what certificates say: from facts in the tables to canonical JSON. Nothing is signed or stored here.
  *
- * A certificate is a compact JWS (base/jws.h), header {"alg":"EdDSA","kid":"CLUSTER/NUMBER","typ":"erasure-cert+jws"}, payload
- * canonical JSON: integers only, times RFC 3339 UTC with milliseconds, hashes and ids in lower-case hex, UUIDs with hyphens. What is
- * not known, or says nothing of this kind, is null, never left out and never guessed. Every payload has
+ * A certificate is a compact JWS (base/jws.h), header {"alg":"EdDSA","kid":"CLUSTER/NUMBER","typ":"erasure-cert+jws"},
+ * payload canonical JSON: integers only, times RFC 3339 UTC with milliseconds, hashes and ids in lower-case hex, UUIDs
+ * with hyphens. What is not known, or says nothing of this kind, is null, never left out and never guessed. Every
+ * payload has
  *
  *   schema "erasure-cert/1", type, cert_id, seq, issued_at, supersedes (id or null),
  *   issuer     {org, cluster_id, kid, software {name, version, build_sha256}}
@@ -34,8 +35,8 @@
  * `batch`). So `batch.path` leads from a certificate to `objects_root`, which the batch's own certificate states.
  * The ledger's entry of a certificate, other than an object's: {"cert_id","epoch","sha256" of the JWS,"type","v":1}.
  *
- * References hide names. An object's can't be found by trying names without its salt; whoever guesses a tenant's number, or a
- * disk's serial number, can confirm the guess:
+ * References hide names. An object's can't be found by trying names without its salt; whoever guesses a tenant's
+ * number, or a disk's serial number, can confirm the guess:
  *
  *   tenant_ref   SHA-256("trilith tenant" | cluster id[16] | tenant u64be): no key of a tenant's is left once it is erased
  *   object_ref   HMAC-SHA256(ref_salt, version id | bucket | 0 | key), ref_salt = HMAC-SHA256(K_ref, bucket | 0 | key): the salt
@@ -56,8 +57,8 @@
  *   ever_held_total   places that may ever have held a copy of a chunk
  *   checks       negative_decrypt {performed, how}, orphan_scan {performed}, readback {performed, bytes, mismatch}
  *
- * What is claimed, and what is not, follows from facts alone; research into the wording: a claim never says more than an
- * attestation or the tables show. Texts of `residual` and `not_claimed`: evidence_words.c.
+ * What is claimed, and what is not, follows from facts alone; research into the wording: a claim never says more than
+ * an attestation or the tables show. Texts of `residual` and `not_claimed`: evidence_words.c.
  * Threads    Pure. */
 #ifndef TRILITH_META_EVIDENCE_H
 #define TRILITH_META_EVIDENCE_H
@@ -163,12 +164,13 @@ struct evidence_copies {
     bool rotational; /* every disk that may hold something, says its node, */
 };
 
-/* `*list`: as `replicas` above, the caller's; NULL when only the sums are wanted. STATUS_OK, else the tables have failed;
+/* `*list`: as `replicas` above, the caller's; NULL when only the sums are wanted. STATUS_OK, else the tables have
+ * failed;
  * STATUS_FULL: no memory. */
 MUST_USE enum status evidence_replicas(struct tables *tables, uint64_t erasure_id, struct evidence_copies *copies,
                                        json_t **list);
-/* Put epoch, epoch_erased_at, root_commit_old, root_commit_new and slots into `crypto`. STATUS_NOT_FOUND: the keys are not
- * destroyed yet; STATUS_FULL. */
+/* Put epoch, epoch_erased_at, root_commit_old, root_commit_new and slots into `crypto`. STATUS_NOT_FOUND: the keys are
+ * not destroyed yet; STATUS_FULL. */
 MUST_USE enum status evidence_epoch(struct tables *tables, uint64_t erasure_id, const char *slot_backend,
                                     json_t *crypto, uint32_t *shares_pending);
 /* The residues that follow from these facts and from how this software is made. */
@@ -187,13 +189,14 @@ struct evidence_object_parts {
     const char *supersedes;
 };
 
-/* An erasure of one version, without `batch`. STATUS_NOT_FOUND: there is no such erasure, or its keys are not destroyed yet;
+/* An erasure of one version, without `batch`. STATUS_NOT_FOUND: there is no such erasure, or its keys are not destroyed
+ * yet;
  * STATUS_FULL: no memory; else the tables have failed. */
 MUST_USE enum status evidence_object(const struct evidence_issuer *issuer, struct tables *tables, uint64_t erasure_id,
                                      const struct evidence_object_parts *parts, json_t **payload);
 
-/* The payload of the batch over `count` (1..) leaves; the objects have the numbers before `seq`. `is_partial`: one of them
- * is. NULL: no memory. */
+/* The payload of the batch over `count` (1..) leaves; the objects have the numbers before `seq`. `is_partial`: one of
+ * them is. NULL: no memory. */
 MUST_USE json_t *evidence_batch(const struct evidence_issuer *issuer, const Trilith__ClusterRecord *cluster,
                                 const char *id, uint64_t seq, const struct merkle_hash *leaves, size_t count,
                                 bool is_partial);
@@ -206,7 +209,8 @@ MUST_USE char *evidence_batch_join(const char *object, size_t object_bytes, cons
 MUST_USE json_t *evidence_manifest(const struct evidence_issuer *issuer, const char *id, uint64_t seq,
                                    const Trilith__SigningKey *const *keys, size_t count);
 
-/* Renders the certificate of a request in stage "certify". `*payload` is the caller's. Statuses as evidence_object(). */
+/* Renders the certificate of a request in stage "certify". `*payload` is the caller's. Statuses as
+ * evidence_object(). */
 typedef enum status evidence_of_request(const struct evidence_issuer *issuer, struct tables *tables,
                                         const Trilith__ClusterRecord *cluster, const Trilith__RequestRecord *record,
                                         const char *id, uint64_t seq, const char *supersedes, json_t **payload);

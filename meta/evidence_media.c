@@ -14,11 +14,12 @@ static const char statement_clear[] = "Clear of the medium: every block that the
                                       "were not reached.";
 static const char statement_none[] =
     "No media-level Clear, Purge or Destroy is claimed. What was on the disk was encrypted before it got there.";
-static const char statement_dead[] = "No sanitization of this medium was possible: it answered nothing, and nothing is "
-                                     "known of what is on it now. What it may hold of objects that were erased before it "
-                                     "was removed is sealed under keys that are destroyed; what it may hold of other "
-                                     "objects is sealed under keys that exist until these are erased. The medium itself "
-                                     "should be destroyed.";
+static const char statement_dead[] =
+    "No sanitization of this medium was possible: it answered nothing, and nothing is "
+    "known of what is on it now. What it may hold of objects that were erased before it "
+    "was removed is sealed under keys that are destroyed; what it may hold of other "
+    "objects is sealed under keys that exist until these are erased. The medium itself "
+    "should be destroyed.";
 static const char basis_report[] = "a report, a verification and a validation signed by the people named";
 static const char basis_drained[] =
     "every placement group was moved away first, and the node reported the disk as empty";

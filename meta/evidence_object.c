@@ -1,6 +1,7 @@
 /* evidence_object.c - what is said of one erased version, from the tables: its key, its copies, who asked.
  *
- * Sums come from records that the state machine wrote while it applied commands; nothing is measured or believed here. */
+ * Sums come from records that the state machine wrote while it applied commands; nothing is measured or believed
+ * here. */
 #include "meta/evidence.h"
 
 #include "meta/epochs.h"

@@ -1,8 +1,10 @@
-/* evidence_words.h - every sentence and code that certificates use, in one place, so that they can be read beside one another.
+/* evidence_words.h - every sentence and code that certificates use, in one place, so that they can be read beside one
+ * another.
  *
- * A claim says what was done and shown. What may be left is said by a residual code, what nobody should read into it by a
- * sentence of `not_claimed`. None of them is printed by habit: each has a condition, and who sets it looks at facts.
- * Sources: research on NIST SP 800-88 and on what software above a file system can know. No standard's section is named.
+ * A claim says what was done and shown. What may be left is said by a residual code, what nobody should read into it by
+ * a sentence of `not_claimed`. None of them is printed by habit: each has a condition, and who sets it looks at facts.
+ * Sources: research on NIST SP 800-88 and on what software above a file system can know. No standard's section is
+ * named.
  * Threads    Pure. */
 #ifndef TRILITH_META_EVIDENCE_WORDS_H
 #define TRILITH_META_EVIDENCE_WORDS_H
@@ -40,7 +42,8 @@
 #define EVIDENCE_RESIDUE_ENUM(name, counted, text) RESIDUE_##name,
 enum evidence_residue { EVIDENCE_RESIDUES(EVIDENCE_RESIDUE_ENUM) RESIDUES_END };
 
-/* Which of them apply. METADATA_UNTIL stands as METADATA_UNTIL(unbounded); of the other counted ones the number is shown. */
+/* Which of them apply. METADATA_UNTIL stands as METADATA_UNTIL(unbounded); of the other counted ones the number is
+ * shown. */
 struct evidence_residues {
     unsigned set; /* bits */
     uint32_t numbers[RESIDUES_END];

@@ -104,8 +104,8 @@ enum status grace_begin(struct change *change, const Trilith__BucketRecord *buck
 
 /* ---- end ---------------------------------------------------------------------------------------
  *
- * Several versions go with one command, and reads do not see its writes: so each bucket and tenant is read once, counted
- * down, and written at the end; and all leaves are punctured together. */
+ * Several versions go with one command, and reads do not see its writes: so each bucket and tenant is read once,
+ * counted down, and written at the end; and all leaves are punctured together. */
 
 struct ending {
     struct change *change;

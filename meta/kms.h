@@ -5,8 +5,8 @@
  *      ^                                                │
  *      └──────────── done, on the loop <────────────────┘
  *
- * A CMK never crosses this interface in clear. Each tenant has one, known by its name: the provider's name, a colon and 32
- * hex digits ("file:0f3c…"). A wrapped DEK is bound to a context (tenant and version): one does not open as another.
+ * A CMK never crosses this interface in clear. Each tenant has one, known by its name: the provider's name, a colon and
+ * 32 hex digits ("file:0f3c…"). A wrapped DEK is bound to a context (tenant and version): one does not open as another.
  *
  * Signing keys are Ed25519, numbered from 1, and made when they are first asked for. Their secret halves stay with the
  * provider like the CMKs. What was signed is verified with the public key before anybody gets it: a provider that signs
@@ -14,9 +14,10 @@
  *
  * A provider may block for as long as a network HSM does; so calls run on a thread of their own, one at a time, and
  * nothing else waits for them. One that the provider has had for `call_ns` is answered with STATUS_KEY_AWAY, and so is
- * everything asked while the provider is still stuck in it; one that has waited for its turn as long, likewise. So every
- * call is answered within twice `call_ns`. What comes back later is dropped: the worker has a copy of the call, and its
- * own guarded memory for the DEK, and its own room for messages. A provider that was away is tried again with every call.
+ * everything asked while the provider is still stuck in it; one that has waited for its turn as long, likewise. So
+ * every call is answered within twice `call_ns`. What comes back later is dropped: the worker has a copy of the call,
+ * and its own guarded memory for the DEK, and its own room for messages. A provider that was away is tried again with
+ * every call.
  * Threads    Loop thread only, but for the worker. `done` never runs inside kms_start(); it may close the kms. With
  *            `inline_calls` there is no worker and no deadline, and calls run deferred on the loop: for the simulator. */
 #ifndef TRILITH_META_KMS_H
@@ -121,8 +122,8 @@ const uint8_t *kms_batch_message(const struct kms_batch *batch, uint32_t index, 
 
 /* Takes the provider over. NULL: no memory, or no thread; the provider is still the caller's. */
 MUST_USE struct kms *kms_open(struct loop *loop, struct kms_provider *provider, const struct kms_options *options);
-/* Only when no call is under way (kms_is_idle()), or at the end of the process: then calls are dropped without `done`; a
- * provider that is performing one gets the rest of its `call_ns`, and one that is stuck is left behind. */
+/* Only when no call is under way (kms_is_idle()), or at the end of the process: then calls are dropped without `done`;
+ * a provider that is performing one gets the rest of its `call_ns`, and one that is stuck is left behind. */
 void kms_close(struct kms *kms);
 bool kms_is_idle(const struct kms *kms);
 

@@ -78,8 +78,8 @@ static int directory_open(const struct kms_file *file, bool create)
     return open(file->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 }
 
-/* The plaintext of FILE.keys/NAME into the scratch. STATUS_OK with its length, STATUS_NOT_FOUND: no such file; else the call
- * is refused. */
+/* The plaintext of FILE.keys/NAME into the scratch. STATUS_OK with its length, STATUS_NOT_FOUND: no such file; else the
+ * call is refused. */
 static enum status stored_read(struct kms_file *file, struct kms_call *call, const char *name, size_t *bytes)
 {
     uint8_t sealed[STORED_MAX + 1];

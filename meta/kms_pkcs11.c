@@ -1,6 +1,7 @@
 /* kms_pkcs11.c - master keys that stay in a PKCS#11 token.
  *
- * CMKs    AES-256, CKA_ID = 16 random bytes of the token, CKA_LABEL = "trilith-cmk-<hex>". Looked up with every call, so no
+ * CMKs AES-256, CKA_ID = 16 random bytes of the token, CKA_LABEL = "trilith-cmk-<hex>". Looked up with every call, so
+ * no
  *         handle outlives what it names.
  * Wrapped DEK    nonce[12] | ciphertext[32] | tag[16]
  * Errors  A call that fails for no fault of its own is made once more over a new connection, so that a token that was
@@ -302,8 +303,8 @@ static void perform_unwrap(struct kms_pkcs11 *kms, struct kms_call *call)
 
 /* ---- the provider ------------------------------------------------------------------------------ */
 
-/* Is the token there? What a module remembers does not count: something must be read from it. A token without any key is
- * believed on the second try, over a new connection. */
+/* Is the token there? What a module remembers does not count: something must be read from it. A token without any key
+ * is believed on the second try, over a new connection. */
 static void perform_check(struct kms_pkcs11 *kms, struct kms_call *call)
 {
     CK_OBJECT_CLASS class = CKO_SECRET_KEY;

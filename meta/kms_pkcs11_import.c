@@ -1,8 +1,8 @@
 /* kms_pkcs11_import.c - master keys that customers bring: the token's transport key, and what is unwrapped with it.
  *
- * The transport key is an RSA pair labelled "trilith-transport" that can unwrap and nothing else: an import becomes a key of
- * the token without being shown to anybody. Which hash the token's OAEP takes is found out by sending a random key through
- * it: mechanism lists do not tell. */
+ * The transport key is an RSA pair labelled "trilith-transport" that can unwrap and nothing else: an import becomes a
+ * key of the token without being shown to anybody. Which hash the token's OAEP takes is found out by sending a random
+ * key through it: mechanism lists do not tell. */
 #include "meta/kms_pkcs11_private.h"
 
 #include "base/transport.h"
@@ -160,8 +160,8 @@ void pkcs11_transport(struct kms_pkcs11 *kms, struct kms_call *call)
     }
 }
 
-/* How long the key in an import is, for tokens that do not tell of what they have unwrapped (SoftHSM2): from a copy that
- * lives for this moment in the token's session, and whose length is asked for, but not its value. */
+/* How long the key in an import is, for tokens that do not tell of what they have unwrapped (SoftHSM2): from a copy
+ * that lives for this moment in the token's session, and whose length is asked for, but not its value. */
 static CK_RV import_measure(struct kms_pkcs11 *kms, struct kms_call *call, CK_OBJECT_HANDLE private_key,
                             CK_ULONG *key_bytes, bool *copy_stays)
 {

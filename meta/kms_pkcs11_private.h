@@ -1,5 +1,5 @@
-/* kms_pkcs11_private.h - what the parts of the PKCS#11 provider share: kms_pkcs11.c keeps master keys and wraps with them,
- * kms_pkcs11_import.c takes in those that customers bring, kms_pkcs11_sign.c has the signing keys. */
+/* kms_pkcs11_private.h - what the parts of the PKCS#11 provider share: kms_pkcs11.c keeps master keys and wraps with
+ * them, kms_pkcs11_import.c takes in those that customers bring, kms_pkcs11_sign.c has the signing keys. */
 #ifndef TRILITH_META_KMS_PKCS11_PRIVATE_H
 #define TRILITH_META_KMS_PKCS11_PRIVATE_H
 

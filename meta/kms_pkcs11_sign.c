@@ -1,10 +1,11 @@
-/* kms_pkcs11_sign.c - signing keys in a PKCS#11 token: Ed25519 pairs that sign what they are given and can do nothing else.
+/* kms_pkcs11_sign.c - signing keys in a PKCS#11 token: Ed25519 pairs that sign what they are given and can do nothing
+ * else.
  *
  * CKA_EC_PARAMS names the curve as PKCS#11 2.40's drafts and 3.0 do, as the printable string "edwards25519"; CKM_EDDSA
- * without parameters is pure Ed25519 (RFC 8032). CKA_EC_POINT is an OCTET STRING around the 32 bytes of the public key; a
- * token that gives the bare 32 bytes is understood too.
- * A pair that was made and whose answer was lost is found again by its label: there is never more than one of a number,
- * unless somebody else made it, and then what is signed does not verify (kms.h). */
+ * without parameters is pure Ed25519 (RFC 8032). CKA_EC_POINT is an OCTET STRING around the 32 bytes of the public key;
+ * a token that gives the bare 32 bytes is understood too. A pair that was made and whose answer was lost is found again
+ * by its label: there is never more than one of a number, unless somebody else made it, and then what is signed does
+ * not verify (kms.h). */
 #include "meta/kms_pkcs11_private.h"
 
 #include "base/log.h"

@@ -1,7 +1,7 @@
 /* leaves.c - the pages of the vault as rows: two bitmaps and the leases that still hold.
  *
- * A command may touch several leaves of one page, and reads do not see its writes. So what it does is gathered as edits,
- * sorted by page, and each page is read once, edited and written once. */
+ * A command may touch several leaves of one page, and reads do not see its writes. So what it does is gathered as
+ * edits, sorted by page, and each page is read once, edited and written once. */
 #include "meta/leaves.h"
 
 #include "meta/vault/vault.h"

@@ -201,6 +201,25 @@ enum status move_target_owes(struct tables *tables, uint32_t disk_id, uint32_t p
     return status == STATUS_OK ? tables->failed : status;
 }
 
+enum status disk_owes_before(struct tables *tables, uint32_t disk_id, uint64_t erasure_id, bool *owes)
+{
+    static const uint8_t first_chunk[16];
+    struct table_walk walk;
+    struct kv_slice key, value;
+    uint32_t count = 0;
+    *owes = false;
+    table_walk_open(&walk, tables, key_prefix(key_wipe(disk_id, first_chunk), 5));
+    for (; !*owes && table_walk_row(&walk, &key, &value); table_walk_next(&walk)) {
+        if (value.bytes < 8) {
+            (void)tables_fail(tables, STATUS_CORRUPT);
+            break;
+        }
+        *owes = number_of_be(value.data, 8) < erasure_id || ++count == DISK_WIPES_COUNTED_MAX;
+    }
+    table_walk_close(&walk);
+    return tables->failed;
+}
+
 /* The PG is another one from the next map on. */
 static void pg_changed(struct change *change, Trilith__PgRecord *pg, uint64_t epoch)
 {

@@ -41,10 +41,11 @@
  * Erasures   What is erased before PgMoveBegin is not copied: each disk that held it owes the wipe, and MOVE_CHECK says no, or
  *            has reported it wiped and can't give it any more. What is erased later is owed by the target as well: when
  *            the wipe comes first it leaves a tombstone and the copy is refused (STATUS_GONE), else the copy is wiped.
- * Bounds     MOVES_MAX moves at a time, MOVES_PER_DISK_MAX per disk, and never more than a quarter of the PGs. PG_HISTORY_MAX.
+ * Bounds MOVES_MAX moves at a time, MOVES_PER_DISK_MAX per disk, and never more than a quarter of the PGs.
+ * PG_HISTORY_MAX.
  *
- * The parts that apply commands are pure. When to begin, when one is ready and when to give it up is the leader's to decide:
- * service_moves.c, at the bottom. */
+ * The parts that apply commands are pure. When to begin, when one is ready and when to give it up is the leader's to
+ * decide: service_moves.c, at the bottom. */
 #ifndef TRILITH_META_MOVES_H
 #define TRILITH_META_MOVES_H
 
@@ -60,13 +61,15 @@
 
 /* ---- applying ---------------------------------------------------------------------------------- */
 
-/* Begin to drain a disk, or stop. Again is no error. Stopping gives the disk's moves up, and PGs when it is short of them.
+/* Begin to drain a disk, or stop. Again is no error. Stopping gives the disk's moves up, and PGs when it is short of
+ * them.
  * STATUS_OK; STATUS_NOT_FOUND: no such disk; STATUS_GONE: it was removed; STATUS_CONFLICT: with it away, fewer than
  * three failure domains have disks that take PGs. */
 MUST_USE enum status moves_disk_drain(struct change *change, const Trilith__DiskDrainRequest *command);
 
 /* STATUS_OK; STATUS_NOT_FOUND: no such PG or target; STATUS_CONFLICT: the PG is being moved, `leaving` is no member,
- * the target was in the PG's history or takes no PGs, or members would share a failure domain; STATUS_FULL: no room in the history. */
+ * the target was in the PG's history or takes no PGs, or members would share a failure domain; STATUS_FULL: no room in
+ * the history. */
 MUST_USE enum status moves_begin(struct change *change, const Trilith__PgMoveBegin *command);
 
 /* STATUS_OK; STATUS_NOT_FOUND: no such PG; STATUS_CONFLICT: it is not being moved to that target. */
@@ -105,11 +108,16 @@ struct move {
 /* All that go on, by PG; `moves` has room for MOVES_MAX. */
 MUST_USE enum status moves_all(struct tables *tables, struct move *moves, size_t *count);
 
-/* Does the disk owe a wipe of a chunk of this PG that an object refers to? Then it must not take the PG over: the wipe would
- * take what the move brings. More than MOVE_WIPES_OWED_MAX wipes are not looked through: it has to wipe them first. */
+/* Does the disk owe a wipe to an erasure with an id below `erasure_id`? Over DISK_WIPES_COUNTED_MAX rows: it does. */
+MUST_USE enum status disk_owes_before(struct tables *tables, uint32_t disk_id, uint64_t erasure_id, bool *owes);
+
+/* Does the disk owe a wipe of a chunk of this PG that an object refers to? Then it must not take the PG over: the wipe
+ * would take what the move brings. More than MOVE_WIPES_OWED_MAX wipes are not looked through: it has to wipe them
+ * first. */
 MUST_USE enum status move_target_owes(struct tables *tables, uint32_t disk_id, uint32_t pg_id, bool *owes);
 
-/* Is a chunk that a source has of this PG worth copying? Not if it is condemned, or any disk of the PG owes its wipe. */
+/* Is a chunk that a source has of this PG worth copying? Not if it is condemned, or any disk of the PG owes its
+ * wipe. */
 MUST_USE enum status move_chunk_is_wanted(struct tables *tables, const Trilith__PgRecord *pg,
                                           const uint8_t chunk_id[16], bool *wanted);
 

@@ -5,8 +5,8 @@
 
 /* ---- texts ------------------------------------------------------------------------------------- */
 
-/* The bytes of the UTF-8 character at `text`, which ends with a zero; 0: it is none, or a control character (C0, DEL, C1).
- * Overlong forms, surrogates, and what is beyond U+10FFFF are no characters (RFC 3629). */
+/* The bytes of the UTF-8 character at `text`, which ends with a zero; 0: it is none, or a control character (C0, DEL,
+ * C1). Overlong forms, surrogates, and what is beyond U+10FFFF are no characters (RFC 3629). */
 static size_t character_bytes(const uint8_t *text)
 {
     if (text[0] < 0x80) {

@@ -1,8 +1,8 @@
 /* people.h - the people on record: who may approve a request, or signs a report about a medium, with which Ed25519 key.
  *
- * A name and a key belong to one person. Somebody who has signed something that is on record (an approval, a report) stays on
- * record for ever, so that what was signed can be verified: removing such a person ends their right to sign, and neither name
- * nor key can be given to anybody else. Others are forgotten when they are removed.
+ * A name and a key belong to one person. Somebody who has signed something that is on record (an approval, a report)
+ * stays on record for ever, so that what was signed can be verified: removing such a person ends their right to sign,
+ * and neither name nor key can be given to anybody else. Others are forgotten when they are removed.
  * Bounds     PEOPLE_MAX on record.
  * Threads    Pure. */
 #ifndef TRILITH_META_PEOPLE_H

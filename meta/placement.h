@@ -67,8 +67,8 @@ struct placement_candidate {
     uint64_t free_bytes; /* without what is on its way to it already */
 };
 
-/* Of `count` candidates the one with the most free space that has at least `bytes` and stands in neither of the domains of
- * the members that stay; of equal ones the one with the fewest PGs, then the first. 0: none. */
+/* Of `count` candidates the one with the most free space that has at least `bytes` and stands in neither of the domains
+ * of the members that stay; of equal ones the one with the fewest PGs, then the first. 0: none. */
 uint32_t placement_choose_target(const struct placement_candidate *candidates, size_t count,
                                  const uint32_t kept_domains[REPLICAS - 1], uint64_t bytes);
 

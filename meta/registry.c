@@ -230,7 +230,8 @@ static bool node_is_same(const Trilith__MapNode *node, const Trilith__NodeJoin *
            strcmp(node->failure_domain, command->failure_domain) == 0;
 }
 
-/* Whether the node said nothing of its key, or said it before. A row that does not decode marks the tables as failed. */
+/* Whether the node said nothing of its key, or said it before. A row that does not decode marks the tables as
+ * failed. */
 static bool key_is_same(struct tables *tables, uint64_t node_id, const Trilith__NodeJoin *command)
 {
     struct public_key key;

@@ -6,8 +6,8 @@
  *
  * With each registration a node says which key it signs with and what its disks lie on. Keys that were used before are
  * kept: what they have signed must stay verifiable. What leaves is described in moves.h: a disk that was removed keeps
- * its number and gets no PG when it turns up again; a node that was removed is left out of the map, and comes back under its old
- * number when it registers with a disk that was not removed. */
+ * its number and gets no PG when it turns up again; a node that was removed is left out of the map, and comes back
+ * under its old number when it registers with a disk that was not removed. */
 #ifndef TRILITH_META_REGISTRY_H
 #define TRILITH_META_REGISTRY_H
 
@@ -36,8 +36,9 @@ struct pgs_wanted {
     uint32_t joining_from; /* likewise all from this id on; 0: none */
     uint64_t epoch;        /* of the map that will have them */
 };
-/* Add PGs for disks of `map` that are short of them. The map's epoch is the caller's to count. STATUS_OK; STATUS_INVALID:
- * no such settings; STATUS_CONFLICT: a PG's members share a failure domain; STATUS_FULL: too many disks. */
+/* Add PGs for disks of `map` that are short of them. The map's epoch is the caller's to count. STATUS_OK;
+ * STATUS_INVALID: no such settings; STATUS_CONFLICT: a PG's members share a failure domain; STATUS_FULL: too many
+ * disks. */
 MUST_USE enum status registry_add_pgs(struct change *change, const Trilith__Map *map, const struct pgs_wanted *wanted);
 
 /* Whether joining would change anything: a node that comes back as it was needs no command. STATUS_OK: it is known like

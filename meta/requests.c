@@ -1,4 +1,5 @@
-/* requests.c - rows of requests: made, approved, from stage to stage, done. Plans and approvals are in request_approval.c. */
+/* requests.c - rows of requests: made, approved, from stage to stage, done. Plans and approvals are in
+ * request_approval.c. */
 #include "meta/requests.h"
 
 #include "meta/people.h"

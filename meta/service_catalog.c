@@ -189,8 +189,8 @@ enum status service_ref_salt(struct meta_service *service, uint64_t tenant_id, c
     return status;
 }
 
-/* Let `*ref_salt` be what the certificate of an erasure of this object is to be made with, or nothing when its tenant has no
- * reference key (any more); whatever the request said. STATUS_OK, else nothing may be erased now. */
+/* Let `*ref_salt` be what the certificate of an erasure of this object is to be made with, or nothing when its tenant
+ * has no reference key (any more); whatever the request said. STATUS_OK, else nothing may be erased now. */
 static enum status ref_salt_fill(struct meta_service *service, uint64_t tenant_id, const char *bucket,
                                  ProtobufCBinaryData object_key, uint8_t salt[SHA256_BYTES],
                                  ProtobufCBinaryData *ref_salt)

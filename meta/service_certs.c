@@ -4,9 +4,10 @@
  *    ^                                                                                  │
  *    └─────────────── applied <──── CertIssue in the journal <──────────────────────────┘
  *
- * A round makes up to ROUND_OBJECTS_MAX object certificates and their batch, or the one certificate of a request, or the manifest
- * of a new key. Everything is decided anew from the tables at the beginning of a round, and only the last step changes them: a round
- * that is cut off anywhere leaves nothing behind, and one whose command was applied is not made again.
+ * A round makes up to ROUND_OBJECTS_MAX object certificates and their batch, or the one certificate of a request, or
+ * the manifest of a new key. Everything is decided anew from the tables at the beginning of a round, and only the last
+ * step changes them: a round that is cut off anywhere leaves nothing behind, and one whose command was applied is not
+ * made again.
  *
  * Keys    The first signing key is made as soon as the service serves; its manifest is the ledger's first leaf. Rotation: the
  *         next key's row, then its manifest, signed with the key before; from then on the new one signs. Checkpoints are signed

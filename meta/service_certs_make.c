@@ -1,8 +1,8 @@
 /* service_certs_make.c - what is due to be certified, and its rendering.
  *
- * An erasure is due when its wipes are done and its keys are beyond recovery (certificates_due()), and besides nobody has
- * its key in memory any more: every node of the map has said so since (keys_since_index), or a gateway may not keep a key for as
- * long as it has been punctured (key_lease). At last the vault is asked for the key: it must refuse. */
+ * An erasure is due when its wipes are done and its keys are beyond recovery (certificates_due()), and besides nobody
+ * has its key in memory any more: every node of the map has said so since (keys_since_index), or a gateway may not keep
+ * a key for as long as it has been punctured (key_lease). At last the vault is asked for the key: it must refuse. */
 #include "meta/service_certs_private.h"
 
 #include "meta/certificates.h"
@@ -450,7 +450,8 @@ static enum status request_try(struct certifier *certifier, struct tables *table
     return status;
 }
 
-/* The request of this erasure, when it is that of a tenant which was certified before a copy turned up. STATUS_NOT_FOUND: it is not. */
+/* The request of this erasure, when it is that of a tenant which was certified before a copy turned up.
+ * STATUS_NOT_FOUND: it is not. */
 static enum status request_of_reopened(struct tables *tables, uint64_t erasure_id, Trilith__RequestRecord **record)
 {
     Trilith__ErasureRecord *erasure = NULL;
@@ -549,8 +550,8 @@ static bool manifest_lists(const json_t *payload, uint32_t number)
     return false;
 }
 
-/* Nothing is signed with a key before its manifest is in the ledger, and nothing else is issued between a key's row and its
- * manifest. So the last certificate tells: it was signed with that key, or it is the manifest. */
+/* Nothing is signed with a key before its manifest is in the ledger, and nothing else is issued between a key's row and
+ * its manifest. So the last certificate tells: it was signed with that key, or it is the manifest. */
 enum status certs_manifest_is_there(struct certifier *certifier, uint32_t number, bool *is_there)
 {
     struct meta_service *service = certifier->service;

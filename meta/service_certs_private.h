@@ -108,8 +108,8 @@ struct evidence_issuer certs_issuer(const struct meta_service *service, uint32_t
 
 /* What is due now? Fills in `due` (no object is rendered yet). False: nothing. */
 bool certs_find_due(struct certifier *certifier);
-/* Render the next few. STATUS_OK: there are more; STATUS_NOT_FOUND: that was all, the batch stands behind them (or nothing is left
- * to certify: count 0); else the round must be given up. */
+/* Render the next few. STATUS_OK: there are more; STATUS_NOT_FOUND: that was all, the batch stands behind them (or
+ * nothing is left to certify: count 0); else the round must be given up. */
 MUST_USE enum status certs_render_slice(struct certifier *certifier);
 /* The certificate of a request; or of a tenant, anew, after a copy had turned up. STATUS_NOT_FOUND: none is due. */
 MUST_USE enum status certs_render_request(struct certifier *certifier);
@@ -117,8 +117,8 @@ MUST_USE enum status certs_render_request(struct certifier *certifier);
 MUST_USE enum status certs_render_manifest(struct certifier *certifier, uint32_t number);
 /* Is the manifest of the current key in the ledger? Looks at the last certificate. */
 MUST_USE enum status certs_manifest_is_there(struct certifier *certifier, uint32_t number, bool *is_there);
-/* Pack the next few that were signed. STATUS_OK: there are more; STATUS_NOT_FOUND: that was all; STATUS_TOO_LARGE: the command
- * would be too long; STATUS_FULL: no memory. */
+/* Pack the next few that were signed. STATUS_OK: there are more; STATUS_NOT_FOUND: that was all; STATUS_TOO_LARGE: the
+ * command would be too long; STATUS_FULL: no memory. */
 MUST_USE enum status certs_pack_slice(struct certifier *certifier);
 /* Make what is signed of all items. False: no memory, or over JWS_BYTES_MAX. */
 bool certs_round_encode(struct certifier *certifier);

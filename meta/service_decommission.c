@@ -42,8 +42,8 @@ static void drain(struct meta_service *service, const Trilith__RequestRecord *re
     (void)ignored; /* Else with the next tick. */
 }
 
-/* The proof that a disk is empty: by the tables, and by its node's own word. A dead one has no word; one that still answers
- * is not dead, and waits. */
+/* The proof that a disk is empty: by the tables, and by its node's own word. A dead one has no word; one that still
+ * answers is not dead, and waits. */
 static void draining_advance(struct meta_service *service, const Trilith__RequestRecord *record)
 {
     struct tables *tables = service_tables(service);
@@ -60,11 +60,9 @@ static void draining_advance(struct meta_service *service, const Trilith__Reques
     enum status status = disk_is_empty(tables, request->disk_id, &left);
     const struct disk_belief *belief = membership_disk(&service->membership, disk->node_id, disk->id);
     bool moved_away = (status == STATUS_OK || status == STATUS_NOT_EMPTY) && left.pgs == 0 && left.coming == 0;
-    bool says_empty =
-        belief != NULL && belief->chunks == 0 &&
-        membership_node_state(&service->membership, disk->node_id, loop_now_ns(service->parts.loop)) == NODE_UP;
-    bool answers = membership_disk_is_up(&service->membership, disk->node_id, disk->id, loop_now_ns(service->parts.loop));
-    if (!moved_away || (request->dead ? answers : status != STATUS_OK || !says_empty)) {
+    bool answers =
+        membership_disk_is_up(&service->membership, disk->node_id, disk->id, loop_now_ns(service->parts.loop));
+    if (!moved_away || (request->dead ? answers : !service_disk_is_empty(service, disk, &left))) {
         return;
     }
     bool known = belief != NULL;
@@ -75,7 +73,8 @@ static void draining_advance(struct meta_service *service, const Trilith__Reques
                     known ? json_integer((json_int_t)belief->used) : json_null()));
 }
 
-/* The seal that takes the keys of every erasure that there is now (service_vault.c says when there will be another one). */
+/* The seal that takes the keys of every erasure that there is now (service_vault.c says when there will be another
+ * one). */
 static uint64_t seal_of_now(const Trilith__ClusterRecord *cluster)
 {
     bool unsealed = cluster->next_erasure_id > cluster->keys_sealed_below || cluster->wiped_since_seal > 0;

@@ -532,8 +532,11 @@ static enum status change_begin(struct key_job *job, const char *name)
 {
     Trilith__TenantRecord *tenant = NULL;
     enum status status = tenant_by_name(service_tables(job->service), name, &tenant);
-    if (status != STATUS_OK || tenant->dek_version == 0) {
-        return status != STATUS_OK ? status : STATUS_NOT_FOUND;
+    if (status == STATUS_OK) {
+        status = tenant->dek_version == 0 ? STATUS_NOT_FOUND : tenant_may_change(tenant);
+    }
+    if (status != STATUS_OK) {
+        return status; /* An erased tenant has no DEK to go on from. */
     }
     job->tenant_id = tenant->id;
     (void)snprintf(job->tenant, sizeof(job->tenant), "%s", tenant->name);

@@ -1,12 +1,14 @@
-/* service_moves.c - the leader's part in moving PGs: which disk takes which PG and when, what the target's node asks, and
- * what operators see of it.
+/* service_moves.c - the leader's part in moving PGs: which disk takes which PG and when, what the target's node asks,
+ * and what operators see of it.
  *
- * Once a tick the leader looks at the map, if a disk drains or a PG is on its way. It gives up moves whose target drains, was
- * removed, or has not served for MOVE_PATIENCE_LEASES; then it begins moves for disks that drain, within the bounds of
- * moves.h: a target stands in a third failure domain, is up, takes PGs, was never in the PG's history, and has the most room.
- * What it can't begin it says in words (DISK_GET). Progress that targets report is kept in memory only. */
+ * Once a tick the leader looks at the map, if a disk drains or a PG is on its way. It gives up moves whose target
+ * drains, was removed, or has not served for MOVE_PATIENCE_LEASES; then it begins moves for disks that drain, within
+ * the bounds of moves.h: a target stands in a third failure domain, is up, takes PGs, was never in the PG's history,
+ * and has the most room. What it can't begin it says in words (DISK_GET). Progress that targets report is kept in
+ * memory only. */
 #include "meta/service_private.h"
 
+#include "meta/decommission.h"
 #include "meta/erasure.h"
 #include "meta/moves.h"
 #include "meta/placement.h"
@@ -37,7 +39,14 @@ struct drain_note {
     const char *waiting;
 };
 
+/* A disk without PGs and chunks, as its node says: since when. */
+struct empty_watch {
+    uint32_t disk_id; /* 0: free */
+    uint64_t erasures_below;
+};
+
 struct service_moves {
+    struct empty_watch empties[NOTES_MAX];
     struct move_watch watches[MOVES_MAX];
     struct drain_note notes[NOTES_MAX];
     size_t note_count;
@@ -677,6 +686,36 @@ static uint64_t wipes_count(struct tables *tables, uint32_t disk_id)
     return count;
 }
 
+/* A disk that was a member of PGs is asked about every chunk of them that is erased: where clients delete all the time
+ * it always owes some wipe, of chunks that it has not. So what counts is that it has wiped all that it owed when it was
+ * first seen without PGs and chunks. Seen by this leader: another one begins anew. */
+bool service_disk_is_empty(struct meta_service *service, const Trilith__MapDisk *disk, const struct disk_left *left)
+{
+    struct empty_watch *watch = NULL;
+    const struct disk_belief *belief = membership_disk(&service->membership, disk->node_id, disk->id);
+    bool holds_nothing = left->pgs == 0 && left->coming == 0 && belief != NULL && belief->chunks == 0 &&
+                         membership_node_state(&service->membership, disk->node_id, now_of(service)) == NODE_UP;
+    for (size_t i = 0; i < NOTES_MAX; i++) {
+        struct empty_watch *one = &service->moves->empties[i];
+        watch = one->disk_id == disk->id || (one->disk_id == 0 && watch == NULL) ? one : watch;
+        if (one->disk_id == disk->id) {
+            break;
+        }
+    }
+    if (!holds_nothing || watch == NULL) {
+        if (watch != NULL && watch->disk_id == disk->id) {
+            watch->disk_id = 0;
+        }
+        return holds_nothing && !left->owes_wipes;
+    }
+    if (watch->disk_id == 0) {
+        *watch = (struct empty_watch){disk->id, state_cluster(service->parts.state)->next_erasure_id};
+    }
+    bool owes = true;
+    return disk_owes_before(state_tables(service->parts.state), disk->id, watch->erasures_below, &owes) == STATUS_OK &&
+           !owes;
+}
+
 /* What keeps the disk's PGs from leaving, in words; "" when nothing does. */
 static const char *drain_waiting(const struct service_moves *moves, uint32_t disk_id)
 {
@@ -742,7 +781,7 @@ void serve_disk_get(struct meta_service *service, struct rpc_request *request)
     reply.pgs_coming = left.coming;
     reply.wipes_owed = wipes_count(tables, message->disk_id);
     reply.waiting = (char *)(uintptr_t)drain_waiting(service->moves, message->disk_id);
-    reply.empty = empty == STATUS_OK && belief != NULL && belief->chunks == 0 && state == NODE_UP;
+    reply.empty = service_disk_is_empty(service, reply.disk, &left);
     reply.came_back = reply.disk->phase == TRILITH__DISK_PHASE__DISK_REMOVED && belief != NULL && state == NODE_UP;
     service_reply(service, request, STATUS_OK, &reply);
 }

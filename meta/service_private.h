@@ -235,9 +235,9 @@ key_step key_unwrap;
 /* Make a DEK, `change->deks[0].version`, and add it: in this order; key_cmk_* for a tenant without CMK. */
 key_step key_cmk_create, key_cmk_take, key_dek_draw, key_dek_lease, key_dek_seal, key_dek_add, key_dek_added;
 
-/* What names an object in certificates (wire.proto, ObjectDeleteRequest.ref_salt): HMAC-SHA256(K_ref of the tenant, bucket | 00 |
- * key). In service_catalog.c. STATUS_NOT_FOUND: no such tenant, or it has no K_ref; STATUS_INVALID: no name of an object;
- * statuses of service_derive(), STATUS_GONE for a tenant that was erased. */
+/* What names an object in certificates (wire.proto, ObjectDeleteRequest.ref_salt): HMAC-SHA256(K_ref of the tenant,
+ * bucket | 00 | key). In service_catalog.c. STATUS_NOT_FOUND: no such tenant, or it has no K_ref; STATUS_INVALID: no
+ * name of an object; statuses of service_derive(), STATUS_GONE for a tenant that was erased. */
 MUST_USE enum status service_ref_salt(struct meta_service *service, uint64_t tenant_id, const char *bucket,
                                       ProtobufCBinaryData object_key, uint8_t salt[SHA256_BYTES]);
 

@@ -1,11 +1,11 @@
-/* service_requests.c - the leader's part in what needs two people, in what can be taken back, and in what holds versions: the
- * requests of operators about them, and what goes on by itself once a second.
+/* service_requests.c - the leader's part in what needs two people, in what can be taken back, and in what holds
+ * versions: the requests of operators about them, and what goes on by itself once a second.
  *
  *   each second: open requests that nobody approved in time are cancelled; running ones take their next step (requests.h); deletions
  *   whose grace time is over go on
  *
- * Of each running request one command is in flight at most, and of those that end grace times one. When one was applied, the next
- * follows at once, so that a long erasure does not wait for seconds. */
+ * Of each running request one command is in flight at most, and of those that end grace times one. When one was
+ * applied, the next follows at once, so that a long erasure does not wait for seconds. */
 #include "meta/service_private.h"
 
 #include "meta/grace.h"

@@ -347,6 +347,9 @@ static void credential_make(struct meta_service *service, struct rpc_request *re
                              ? tenant_by_name(service_tables(service), message->tenant, &tenant)
                              : STATUS_INVALID;
     if (status == STATUS_OK) {
+        status = tenant_may_change(tenant);
+    }
+    if (status == STATUS_OK) {
         status = tenant_access(tenant);
     }
     if (status != STATUS_OK) {

@@ -58,8 +58,8 @@ static void puncture_dirty(void *user, const struct page_puncture *page)
     }
 }
 
-/* Erasures that no seal has taken: those of chunks that no object has (orphans) puncture nothing. Of those that were punctured
- * late, which their ids do not show, the punctures themselves say it, or that their wipes are done. */
+/* Erasures that no seal has taken: those of chunks that no object has (orphans) puncture nothing. Of those that were
+ * punctured late, which their ids do not show, the punctures themselves say it, or that their wipes are done. */
 static void note_unsealed(struct meta_service *service)
 {
     const Trilith__ClusterRecord *cluster = state_cluster(service->parts.state);

@@ -141,7 +141,8 @@ struct table_key key_object_prefix(uint64_t bucket_id, const uint8_t *start, siz
 bool key_after_prefix(struct table_key *prefix);
 /* The first key behind `key` itself. */
 void key_after(struct table_key *key);
-/* The object key within a key of the object table. False: it is not one. `object_key` has OBJECT_KEY_BYTES_MAX bytes. */
+/* The object key within a key of the object table. False: it is not one. `object_key` has OBJECT_KEY_BYTES_MAX
+ * bytes. */
 bool key_object_decode(const uint8_t *key, size_t key_bytes, uint8_t *object_key, size_t *bytes);
 
 /* ---- values ------------------------------------------------------------------------------------ */
@@ -158,7 +159,8 @@ struct tables {
 MUST_USE bool tables_open(struct tables *tables, struct kv *kv);
 void tables_close(struct tables *tables);
 
-/* Mark the tables as failed (the first failure stays: nothing that is decided after it may be written). Returns `status`. */
+/* Mark the tables as failed (the first failure stays: nothing that is decided after it may be written). Returns
+ * `status`. */
 enum status tables_fail(struct tables *tables, enum status status);
 /* A row that another row promises could not be read: the tables have failed. Returns why. */
 enum status tables_missing(struct tables *tables, enum status status);

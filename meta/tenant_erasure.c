@@ -107,8 +107,8 @@ static enum status bucket_with_pages(struct step *step, uint64_t from, uint64_t 
     return found ? STATUS_OK : tables->failed != STATUS_OK ? tables->failed : STATUS_NOT_FOUND;
 }
 
-/* So many versions of a bucket have lost their leaves. Which of them are in grace does not matter to the sum; in the end it
- * is all of both. */
+/* So many versions of a bucket have lost their leaves. Which of them are in grace does not matter to the sum; in the
+ * end it is all of both. */
 static enum status keyless_count(struct step *step, uint64_t bucket_id, uint64_t live)
 {
     struct tables *tables = step->change->tables;

@@ -9,17 +9,18 @@
  *   2. its versions, those in their time of grace too, become wipes of the one erasure of the tenant, and leave the tables with their
  *      buckets;
  *   3. its access keys; then the tenant's record says that it is erased. Its name stays taken.
- * How far that has come is read off the tables, so whoever leads goes on after any crash. What has been found is counted in the
- * request (TenantErasure), with the Merkle edge of the inventory: one leaf per version, in the order in which they went,
+ * How far that has come is read off the tables, so whoever leads goes on after any crash. What has been found is
+ * counted in the request (TenantErasure), with the Merkle edge of the inventory: one leaf per version, in the order in
+ * which they went,
  *
  *   version id[16] | chunks u32be | bytes u64be
  *
- * Then its master key is destroyed in the KMS, as far as the KMS can ("erasing" ends with the fact "cmk"). "closing" waits until
- * every wipe is accounted for and the keys are beyond recovery.
+ * Then its master key is destroyed in the KMS, as far as the KMS can ("erasing" ends with the fact "cmk"). "closing"
+ * waits until every wipe is accounted for and the keys are beyond recovery.
  *
- * The sum of live leaves holds after every command: a bucket that loses leaves says how many of its versions are without (keyless), and
- * the cluster counts versions that have one.
- * A hold or retention on any version refuses the request, and its last approval.
+ * The sum of live leaves holds after every command: a bucket that loses leaves says how many of its versions are
+ * without (keyless), and the cluster counts versions that have one. A hold or retention on any version refuses the
+ * request, and its last approval.
  * Bounds     TENANT_STEP_* by one command, but a version is never split.
  * Threads    Pure; the kind's functions as requests.h says. */
 #ifndef TRILITH_META_TENANT_ERASURE_H

@@ -1,7 +1,7 @@
 /* tenant_request.c - the request that erases a tenant: its plan, what it does to the tenant while it waits, its stages.
  *
- * The plan is the inventory as it is when the request is made: from then on the tenant's keys are off and nothing of it changes, so it
- * stays true. Plan:
+ * The plan is the inventory as it is when the request is made: from then on the tenant's keys are off and nothing of it
+ * changes, so it stays true. Plan:
  *
  *   schema, kind, subject     as every plan (request_approval.c)
  *   tenant       {id, name, created_at}

@@ -14,7 +14,7 @@
 #define REFRESH_PAUSE_NS   (50 * NS_PER_MS)
 #define LEASE_MS_MIN       100u
 #define WIPES_CATCHING_UP  WIPER_PARALLEL_MAX
-#define WIPES_BESIDE_WORK  WIPER_PARALLEL_MAX
+#define WIPES_BESIDE_WORK  8u
 #define FAILED_WIPES_PAUSE (30 * NS_PER_S) /* a device that refuses is not asked again at every heartbeat */
 
 struct agent_disk {

@@ -33,7 +33,8 @@ void chunk_client_set_map(struct chunk_client *client, struct map *map, uint64_t
 const struct map *chunk_client_map(const struct chunk_client *client);
 uint64_t chunk_client_local_node(const struct chunk_client *client);
 
-/* For other calls to the node of a disk; valid until the next map. NULL: the map does not know the disk, or no memory. */
+/* For other calls to the node of a disk; valid until the next map. NULL: the map does not know the disk, or no
+ * memory. */
 struct rpc_client *chunk_client_peer(struct chunk_client *client, uint32_t disk_id);
 
 void chunk_client_suspect(struct chunk_client *client, uint32_t disk_id);
@@ -66,8 +67,8 @@ void chunk_send_cancel(struct chunk_send *send);
 /* ---- fetch -------------------------------------------------------------------------------------- */
 
 /* Units of one chunk from one disk. `done` gets STATUS_OK: `data` points into `buffer`, `seals` are filled, CRCs are
- * right; STATUS_CORRUPT: the copy, or what arrived, is damaged or not what was asked for; else the statuses of CHUNK_GET or
- * of rpc_call. */
+ * right; STATUS_CORRUPT: the copy, or what arrived, is damaged or not what was asked for; else the statuses of
+ * CHUNK_GET or of rpc_call. */
 struct chunk_fetch {
     struct chunk_id id;
     uint32_t disk_id;

@@ -122,8 +122,8 @@ static bool put_is_well_formed(const Trilith__ChunkPutRequest *message, const st
            (message->suite == SUITE_AES_256_GCM || message->suite == SUITE_SM4_GCM) && message->pg != 0;
 }
 
-/* May this disk get a copy of a chunk of that PG? The answer comes from a map in which the disk *is* a member, never from
- * the writer's word; the host asks again, with its own map, when the copy is durable. */
+/* May this disk get a copy of a chunk of that PG? The answer comes from a map in which the disk *is* a member, never
+ * from the writer's word; the host asks again, with its own map, when the copy is durable. */
 static enum status put_check_member(struct chunk_service *service, const Trilith__ChunkPutRequest *message)
 {
     const struct map_put put = {.pg = message->pg, .disk_id = message->disk_id, .map_epoch = message->map_epoch};

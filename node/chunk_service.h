@@ -3,9 +3,9 @@
  *
  * One per reactor, behind one rpc_server. A put is received into a slab of the replica pool and stored from there; a
  * get waits in line for such a slab, is read into it and sent from it. A put is only taken for a disk that is a member
- * of the chunk's PG by the map held here, and a PG that stands as the writer knows it (map_check_put()); when the writer has a
- * newer map than this node it hears STATUS_BUSY, writes elsewhere, and `map_is_behind` runs so that the newer one is fetched.
- * A disk that was removed serves nothing.
+ * of the chunk's PG by the map held here, and a PG that stands as the writer knows it (map_check_put()); when the
+ * writer has a newer map than this node it hears STATUS_BUSY, writes elsewhere, and `map_is_behind` runs so that the
+ * newer one is fetched. A disk that was removed serves nothing.
  *
  * Statuses  STATUS_INVALID: malformed; STATUS_CONFLICT: that disk is not here or not a member; STATUS_BUSY: our map is
  *           older, or too many requests; STATUS_TIMEOUT: nobody waits any more; else those of chunk_host.h.

@@ -1,4 +1,5 @@
-/* leaf_leases.c - the stock of leaves of each bucket, the puts that wait for one, and the calls for leaves to reseal. */
+/* leaf_leases.c - the stock of leaves of each bucket, the puts that wait for one, and the calls for leaves to
+ * reseal. */
 #include "node/leaf_leases.h"
 
 #include "base/buggify.h"

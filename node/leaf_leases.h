@@ -1,13 +1,15 @@
-/* leaf_leases.h - fresh vault leaves, leased ahead per tenant and bucket, so that a put needs no round trip for its key.
+/* leaf_leases.h - fresh vault leaves, leased ahead per tenant and bucket, so that a put needs no round trip for its
+ * key.
  *
  * A leaf is used once, for one version of one object, or never. The stock of a bucket is filled again when less than a
- * quarter of a lease is left, by one call at a time; puts that find it empty wait in line. A leaf whose lease is about to
- * end is wiped, not used: the metadata service would refuse the commit. When leaves are refused, those in stock are still
- * given out (without its tenant's DEK a leaf is worth nothing), and the next one who wants a leaf has it asked for again.
+ * quarter of a lease is left, by one call at a time; puts that find it empty wait in line. A leaf whose lease is about
+ * to end is wiped, not used: the metadata service would refuse the commit. When leaves are refused, those in stock are
+ * still given out (without its tenant's DEK a leaf is worth nothing), and the next one who wants a leaf has it asked
+ * for again.
  *
- * A leaf to seal a version anew does not come from the stock: each is asked for by a call of its own, which names the version.
- * The metadata service keeps a note of it with the version, before anything is sealed under it, and punctures it when the
- * version goes, even if this process is gone by then.
+ * A leaf to seal a version anew does not come from the stock: each is asked for by a call of its own, which names the
+ * version. The metadata service keeps a note of it with the version, before anything is sealed under it, and punctures
+ * it when the version goes, even if this process is gone by then.
  * Threads    Loop thread only. `done` never runs inside the call that asks. */
 #ifndef TRILITH_NODE_LEAF_LEASES_H
 #define TRILITH_NODE_LEAF_LEASES_H
@@ -40,8 +42,9 @@ struct leaf {
     uint64_t until_ns; /* not to be used later */
 };
 
-/* Somebody who wants a leaf. `done` gets STATUS_OK and a leaf whose key now belongs to the receiver, or STATUS_NOT_FOUND
- * (no such bucket), STATUS_CONFLICT (reseal: it is not the latest version of its key, or another node is at it),
+/* Somebody who wants a leaf. `done` gets STATUS_OK and a leaf whose key now belongs to the receiver, or
+ * STATUS_NOT_FOUND (no such bucket), STATUS_CONFLICT (reseal: it is not the latest version of its key, or another node
+ * is at it),
  * STATUS_KEY_REVOKED, STATUS_KEY_AWAY, STATUS_DENIED, STATUS_BUSY, or the statuses of rpc_call. */
 struct leaf_wait {
     uint64_t tenant_id;

@@ -1,4 +1,5 @@
-/* main.c - trilith-node: reads the configuration, starts the reactors, sees them through their phases, stops on a signal.
+/* main.c - trilith-node: reads the configuration, starts the reactors, sees them through their phases, stops on a
+ * signal.
  *
  * Below `directory`:  node-key what this node signs its attestations with (node_key.h)
  *                     state    the cluster this node belongs to, how its disks flush best (node_state.h)

@@ -92,11 +92,11 @@ struct map_put {
     bool takes_over;    /* for the disk that is taking the PG over, not for a writer */
 };
 
-/* May this disk take the copy? Asked before it is stored, and when it is durable, each time with the newest map: where a
- * chunk may ever have been must follow from the history of its PG, and a chunk that is committed must be known to a disk that
- * is taking the PG over (meta/moves.h has the argument). So a writer's copy is taken only while the disk is a member, the PG
- * has no target, and has not changed since the writer chose it. STATUS_OK; STATUS_CONFLICT; STATUS_BUSY: this map is older
- * than the writer's, and may be why. */
+/* May this disk take the copy? Asked before it is stored, and when it is durable, each time with the newest map: where
+ * a chunk may ever have been must follow from the history of its PG, and a chunk that is committed must be known to a
+ * disk that is taking the PG over (meta/moves.h has the argument). So a writer's copy is taken only while the disk is a
+ * member, the PG has no target, and has not changed since the writer chose it. STATUS_OK; STATUS_CONFLICT; STATUS_BUSY:
+ * this map is older than the writer's, and may be why. */
 MUST_USE enum status map_check_put(const struct map *map, const struct map_put *put);
 
 /* Where a new chunk goes. */
@@ -115,8 +115,8 @@ MUST_USE enum status map_choose_pg(const struct map *map, const struct map_avoid
                                    uint64_t random, struct map_choice *choice);
 
 /* The members of a PG in the order in which a reader on `local_node` (0: none) should ask them: its own disk, then
- * those that are up and not in `avoid`, then up ones, then the rest; within each group in an order drawn from `random`. Returns how many: 0 when the PG
- * is unknown. */
+ * those that are up and not in `avoid`, then up ones, then the rest; within each group in an order drawn from `random`.
+ * Returns how many: 0 when the PG is unknown. */
 unsigned map_order_replicas(const struct map *map, uint32_t pg, uint64_t local_node, const struct map_avoid *avoid,
                             uint64_t random, uint32_t disks[REPLICAS]);
 

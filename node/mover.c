@@ -575,8 +575,8 @@ static void slot_fetched(struct chunk_fetch *fetch, enum status status)
     }
 }
 
-/* Ask the source that failed least and was not asked yet; when none is left, the chunk was erased everywhere, or it can't
- * be copied now. */
+/* Ask the source that failed least and was not asked yet; when none is left, the chunk was erased everywhere, or it
+ * can't be copied now. */
 static void slot_fetch(struct mover_slot *slot)
 {
     struct mover *mover = slot->mover;

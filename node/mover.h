@@ -5,14 +5,16 @@
  *   MOVE_PULL ──> for each move, for each source:  CHUNK_LIST a page ──> what is not here yet ──> MOVE_CHECK ──> copies ──> next page
  *             <── MOVE_DONE ──────────────────────────────────────────────────────────────────────────────────────────┘
  *
- * A copy is read from any source, the CRC of each unit checked, another source asked when that fails; then it is stored as
- * any chunk is. It is right that the store refuses what was erased here (STATUS_GONE): the wipe came first. What is here
- * already is not copied again, so a mover that begins anew after a crash goes on where it was. A move is complete when all that
- * was wanted is durable, of the disk that leaves, or of both that stay; nothing is reported as complete otherwise.
- * A move that can't be ended now (sources away, this disk full) is tried again after a pause; the leader decides how long.
+ * A copy is read from any source, the CRC of each unit checked, another source asked when that fails; then it is stored
+ * as any chunk is. It is right that the store refuses what was erased here (STATUS_GONE): the wipe came first. What is
+ * here already is not copied again, so a mover that begins anew after a crash goes on where it was. A move is complete
+ * when all that was wanted is durable, of the disk that leaves, or of both that stay; nothing is reported as complete
+ * otherwise. A move that can't be ended now (sources away, this disk full) is tried again after a pause; the leader
+ * decides how long.
  *
  * Clients come first: at most `bytes_per_s` are copied, and one chunk at a time while clients use the disk.
- * Bounds     One move at a time, MOVER_PARALLEL_MAX chunks of it, a buffer of 4 MiB for each, given back when there is nothing to do.
+ * Bounds One move at a time, MOVER_PARALLEL_MAX chunks of it, a buffer of 4 MiB for each, given back when there is
+ * nothing to do.
  * Threads    Loop thread only. One per process, where the agent lives. */
 #ifndef TRILITH_NODE_MOVER_H
 #define TRILITH_NODE_MOVER_H

@@ -8,7 +8,7 @@
  * Reading  The record is fetched from the metadata service for every get. Units are fetched ahead, checked (CRC, tag,
  *          plaintext CRC) and only then handed out; a replica that fails, lies or is slow is replaced by another.
  *          A version that is sealed anew while it is read is read on where it stands then.
- * Keys     Both use an object's key no longer than the lease of its tenant's DEK. A put or get that takes longer asks for
+ * Keys Both use an object's key no longer than the lease of its tenant's DEK. A put or get that takes longer asks for
  *          the DEK again and goes on, or ends with STATUS_KEY_REVOKED or STATUS_KEY_AWAY (object_key.h).
  * Threads  Loop thread only. Callbacks never run inside the call that causes them. */
 #ifndef TRILITH_NODE_OBJECT_H
@@ -73,11 +73,12 @@ struct object_put_request {
     /* More of the body can be taken; runs only after a short object_put_write(). */
     void (*writable)(void *user);
     /* The end, once; the put is gone when it returns. STATUS_OK: committed, and a read that starts now sees it. Else
-     * nothing was or will be visible: STATUS_EXISTS (if_none_match), STATUS_NOT_FOUND (the bucket has gone), STATUS_FULL,
+     * nothing was or will be visible: STATUS_EXISTS (if_none_match), STATUS_NOT_FOUND (the bucket has gone),
+     * STATUS_FULL,
      * STATUS_UNAVAILABLE (fewer healthy domains than the bucket wants, or no metadata service), STATUS_TIMEOUT (the
      * commit's outcome is unknown: whole or absent), STATUS_DENIED (no key), STATUS_KEY_REVOKED, STATUS_KEY_AWAY,
-     * STATUS_UNSUPPORTED (this build does not have the suite), STATUS_CONFLICT (reseal_from: another node is at it, it is
-     * no longer that version, or not under that DEK, or there is no newer DEK), STATUS_CANCELLED (aborted). */
+     * STATUS_UNSUPPORTED (this build does not have the suite), STATUS_CONFLICT (reseal_from: another node is at it, it
+     * is no longer that version, or not under that DEK, or there is no newer DEK), STATUS_CANCELLED (aborted). */
     void (*done)(void *user, enum status status, const struct object_put_result *result);
 };
 
@@ -114,8 +115,9 @@ struct object_get_request {
     const uint8_t *key; /* copied */
     size_t key_bytes;
     void *user;
-    /* The record is here, once. STATUS_OK and `info` (valid until close); STATUS_NOT_FOUND: no such object; STATUS_CONFLICT:
-     * no such bucket; STATUS_UNAVAILABLE, STATUS_TIMEOUT, STATUS_DENIED (no key), STATUS_KEY_REVOKED, STATUS_KEY_AWAY,
+    /* The record is here, once. STATUS_OK and `info` (valid until close); STATUS_NOT_FOUND: no such object;
+     * STATUS_CONFLICT: no such bucket; STATUS_UNAVAILABLE, STATUS_TIMEOUT, STATUS_DENIED (no key), STATUS_KEY_REVOKED,
+     * STATUS_KEY_AWAY,
      * STATUS_UNSUPPORTED (this build does not have its suite), STATUS_CORRUPT. */
     void (*opened)(void *user, enum status status, const struct object_info *info);
     /* There is something to read, or the status of object_get_read() has changed. */
@@ -126,10 +128,10 @@ struct object_get_request {
 struct object_get *object_get_open(struct gateway *gateway, const struct object_get_request *request);
 /* After `opened` said OK, once: fetch `bytes` (1..) from `offset` on; inside the object. */
 void object_get_range(struct object_get *get, uint64_t offset, uint64_t bytes);
-/* Copy verified plaintext out, in order. STATUS_OK: `*taken` bytes (0: wait for `readable`). STATUS_CLOSED: the range is
- * whole. STATUS_CORRUPT, STATUS_UNAVAILABLE, STATUS_TIMEOUT, STATUS_GONE: no replica could give the next unit, or (GONE)
- * its DEK was destroyed; STATUS_DENIED, STATUS_KEY_REVOKED, STATUS_KEY_AWAY: the key may not be used any longer. What was
- * handed out before is right, the rest will not come. */
+/* Copy verified plaintext out, in order. STATUS_OK: `*taken` bytes (0: wait for `readable`). STATUS_CLOSED: the range
+ * is whole. STATUS_CORRUPT, STATUS_UNAVAILABLE, STATUS_TIMEOUT, STATUS_GONE: no replica could give the next unit, or
+ * (GONE) its DEK was destroyed; STATUS_DENIED, STATUS_KEY_REVOKED, STATUS_KEY_AWAY: the key may not be used any longer.
+ * What was handed out before is right, the rest will not come. */
 MUST_USE enum status object_get_read(struct object_get *get, void *buffer, size_t capacity, size_t *taken);
 /* Give everything back. No callback runs after it. */
 void object_get_close(struct object_get *get);

@@ -2,12 +2,12 @@
  *
  *   open ──> OBJECT_GET ──> DEK ──> opened(info)         range ──> windows ──> read ──> STATUS_CLOSED
  *
- * A version may be sealed anew (resealer.h) while it is being read: its chunks are then wiped, its leaf and perhaps its DEK
- * destroyed, and the same bytes stand elsewhere under another key. So a get whose next unit can't be had, or whose key is
- * gone, looks once more: if the record names the same version under another leaf, it goes on there.
+ * A version may be sealed anew (resealer.h) while it is being read: its chunks are then wiped, its leaf and perhaps its
+ * DEK destroyed, and the same bytes stand elsewhere under another key. So a get whose next unit can't be had, or whose
+ * key is gone, looks once more: if the record names the same version under another leaf, it goes on there.
  *
- * What is fetched ahead is get_window.c's business. Nothing is handed out while the key may not be used: when the lease of
- * the DEK has ended, reading waits until it was renewed, or fails. */
+ * What is fetched ahead is get_window.c's business. Nothing is handed out while the key may not be used: when the lease
+ * of the DEK has ended, reading waits until it was renewed, or fails. */
 #include "node/object_get_parts.h"
 
 #include "base/log.h"

@@ -86,8 +86,8 @@ void object_get_window_freed(struct object_get *get);
 
 /* Open windows while there is something to fetch and a place for it. */
 void get_windows_advance(struct object_get *get);
-/* Copy from the front window, which is ready; the key is usable. Returns the bytes copied: 0 when a unit did not open, and
- * another replica is being asked. */
+/* Copy from the front window, which is ready; the key is usable. Returns the bytes copied: 0 when a unit did not open,
+ * and another replica is being asked. */
 size_t get_window_copy(struct get_window *window, uint8_t *target, size_t capacity);
 /* The front window was handed out: give it back. */
 void get_front_finished(struct object_get *get);

@@ -6,11 +6,11 @@
  *                              member failed  v   │ sealed anew under a new id
  *                                            PAUSING ──attempts or time over──> done(error)
  *
- * A unit is sealed as soon as it is full and the key is there, while it is still in the cache. When the lease of the DEK
- * ends, everything that needs the key waits until it was renewed, as it waited at the start, or the put fails. A put that has failed or
- * was given up first collects the outcomes of everything it has sent, because the kernel reads from its slabs until
- * then, and tells the metadata service which chunks to condemn, and the leaf to destroy if anything was sealed under it.
- * The client hears of the failure before that.
+ * A unit is sealed as soon as it is full and the key is there, while it is still in the cache. When the lease of the
+ * DEK ends, everything that needs the key waits until it was renewed, as it waited at the start, or the put fails. A
+ * put that has failed or was given up first collects the outcomes of everything it has sent, because the kernel reads
+ * from its slabs until then, and tells the metadata service which chunks to condemn, and the leaf to destroy if
+ * anything was sealed under it. The client hears of the failure before that.
  *
  * When a commit's outcome is unknown nothing is condemned here: the object may be there. The orphan rule settles it. */
 #include "node/object_put_parts.h"

@@ -105,8 +105,8 @@ struct object_put {
 
 /* The end has come; `done` runs later. */
 void object_put_end(struct object_put *put, enum status status);
-/* End with an error, unless it has ended. What is being sent goes on to its own end, which is near: to break it off would
- * break the connection for all others. */
+/* End with an error, unless it has ended. What is being sent goes on to its own end, which is near: to break it off
+ * would break the connection for all others. */
 void object_put_fail(struct object_put *put, enum status status);
 /* Something has become durable, or the key or the end of the body has come: do what is possible now. */
 void object_put_progress(struct object_put *put);
@@ -132,7 +132,8 @@ void put_chunk_free(struct put_chunk *chunk);
 
 /* ---- put_commit.c ---- */
 
-/* Every chunk is durable, the body whole and the key usable: commit, or ask again whether it was committed. Ends the put. */
+/* Every chunk is durable, the body whole and the key usable: commit, or ask again whether it was committed. Ends the
+ * put. */
 void put_commit_start(struct object_put *put);
 /* Report chunks that were sent and will not be used, and the leaf of a put that was given up, unless a report is under
  * way or there are none. */

@@ -221,8 +221,8 @@ static void page_listed(struct host_job *job)
 
 /* ---- the walk ------------------------------------------------------------------------------------ */
 
-/* Begin a walk if there can be something to ask about: has a PG left, or is anything stored between the last cut and this
- * one? */
+/* Begin a walk if there can be something to ask about: has a PG left, or is anything stored between the last cut and
+ * this one? */
 static bool walk_begin(struct orphans *orphans)
 {
     if (orphans->wants_moved) {

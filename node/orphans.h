@@ -1,4 +1,5 @@
-/* orphans.h - finds the chunks on one disk that must not be there: what was sent and never committed, and what was moved away.
+/* orphans.h - finds the chunks on one disk that must not be there: what was sent and never committed, and what was
+ * moved away.
  *
  * The disk's chunks are walked slowly, again and again. Those that have stood for longer than any write may take are
  * asked about in batches; the metadata service condemns what nobody refers to (and refuses any commit that would name
@@ -6,10 +7,10 @@
  * walk has asked about everything stored before its cut, so the next one only asks about what lies between the two
  * cuts. After a start everything is asked about once.
  *
- * A chunk of a PG that the disk is no member of (any more) is asked about at once, whatever its age: whenever the map says
- * that the PGs of this disk have become others, and after a start, a walk asks about all such chunks. Those that an object
- * refers to are condemned for this disk alone. The rest may belong to writes that are not committed yet: they wait for
- * their age. Of a disk that was removed for good everything is asked about.
+ * A chunk of a PG that the disk is no member of (any more) is asked about at once, whatever its age: whenever the map
+ * says that the PGs of this disk have become others, and after a start, a walk asks about all such chunks. Those that
+ * an object refers to are condemned for this disk alone. The rest may belong to writes that are not committed yet: they
+ * wait for their age. Of a disk that was removed for good everything is asked about.
  *
  * Threads    Loop thread only. */
 #ifndef TRILITH_NODE_ORPHANS_H

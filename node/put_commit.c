@@ -1,10 +1,10 @@
 /* put_commit.c - how a PUT ends at the metadata service: its chunks become an object, or they are condemned.
  *
- * A commit is repeated, with the same version, while its answer is missing and there is time: the service takes a version
- * once. When the outcome stays unknown nothing is condemned, because the object may be there; the orphan rule settles
- * it. Condemning is reported in the background; when even that fails, the orphan rule does it, too. A put that is given up
- * as a whole also names its leaf, once something sealed under it has left this process: the key of a write that failed is
- * destroyed like that of an object that was deleted. */
+ * A commit is repeated, with the same version, while its answer is missing and there is time: the service takes a
+ * version once. When the outcome stays unknown nothing is condemned, because the object may be there; the orphan rule
+ * settles it. Condemning is reported in the background; when even that fails, the orphan rule does it, too. A put that
+ * is given up as a whole also names its leaf, once something sealed under it has left this process: the key of a write
+ * that failed is destroyed like that of an object that was deleted. */
 #include "node/object_put_parts.h"
 
 #include "base/buggify.h"
@@ -168,8 +168,8 @@ static bool commit_outcome_is_unknown(const struct rpc_call *call)
 }
 
 /* A refusal says that no earlier try was carried out, because the same version would have been accepted again; but not
- * when the tenant's keys were switched off or lost in between, nor when the version is one that is sealed anew: then the
- * earlier try itself may be why the version is not what it was. */
+ * when the tenant's keys were switched off or lost in between, nor when the version is one that is sealed anew: then
+ * the earlier try itself may be why the version is not what it was. */
 static bool refusal_holds_for_earlier_tries(const struct object_put *put, enum status status)
 {
     return put->request.reseal_from == 0 && status != STATUS_KEY_REVOKED && status != STATUS_KEY_AWAY;

@@ -1,6 +1,7 @@
 /* reactor.h - one thread of trilith-node with everything that lives on it: loop, buffers, disks, gateway, servers.
  *
- * Belongs to the program, like main.c: these two files put the parts together and are the only ones that name the edges.
+ * Belongs to the program, like main.c: these two files put the parts together and are the only ones that name the
+ * edges.
  *
  * All reactors go through the same phases at the same time, with a barrier after each, so that a later phase finds
  * what the earlier one made on every reactor:

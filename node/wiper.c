@@ -11,11 +11,13 @@
 #define RETRY_FIRST_NS (500 * NS_PER_MS)
 #define RETRY_LAST_NS  (10 * NS_PER_S)
 #define PAUSE_NS_MIN   (2 * NS_PER_MS)
-#define PAUSE_NS_MAX   (200 * NS_PER_MS)
+#define PAUSE_NS_MAX   (500 * NS_PER_MS)
 #define WAVE_NS_SHORT  (4 * NS_PER_MS) /* the next wave may be larger */
 #define WAVE_NS_LONG   (8 * NS_PER_MS) /* it is smaller, if this one was long for what it wrote */
 #define WAVE_BYTES     KIB(512) /* less than this does not make a wave long: its flushes do, and it shares them */
 #define WAVE_FIRST     4u
+/* The metadata service checks and applies a report in one turn of its loop: several milliseconds for 256 erasures. */
+#define PAGE_BESIDE_CLIENTS 64u
 
 _Static_assert(WIPER_PAGE_MAX <= ATTESTATION_RESULTS_MAX, "a page is one attestation");
 _Static_assert((int)WIPE_OVERWRITE == (int)TRILITH__WIPE_TECHNIQUE__TECHNIQUE_OVERWRITE &&
@@ -69,6 +71,7 @@ struct wiper {
     struct wipe_item items[WIPER_PAGE_MAX];
 };
 
+static bool clients_come_first(const struct wiper *wiper);
 static void pull_page(struct wiper *wiper);
 static void wipe_next(struct wiper *wiper);
 static void report_page(struct wiper *wiper);
@@ -226,7 +229,8 @@ static void pull_page(struct wiper *wiper)
 {
     Trilith__WipePullRequest request = TRILITH__WIPE_PULL_REQUEST__INIT;
     request.disk_id = atomic_load(&wiper->parts.disk->id);
-    request.max = BUGGIFY(BUGGIFY_NODE_WIPE_PAGE_OF_ONE) ? 1 : WIPER_PAGE_MAX;
+    request.max = clients_come_first(wiper) ? PAGE_BESIDE_CLIENTS : WIPER_PAGE_MAX;
+    request.max = BUGGIFY(BUGGIFY_NODE_WIPE_PAGE_OF_ONE) ? 1 : request.max;
     if (wiper->has_cursor) {
         request.after_chunk_id.data = wiper->cursor.bytes;
         request.after_chunk_id.len = sizeof(wiper->cursor.bytes);

@@ -9,10 +9,11 @@
  * it is the same bytes. DOD3 is done only where the medium is known to rotate; elsewhere it would wear flash and prove
  * nothing, so one pass is made and the result says so.
  *
- * While clients put or get on this disk, wipes go in waves, which share their flushes: as many at once as the pass may
- * as long as a wave is over in a few milliseconds, fewer when it takes longer because of
- * what it writes (a wave of small chunks takes as long as its flushes do, and fewer would need as many); then a pause that is WIPER_PAUSES times
- * as long as the wave took. A disk that catches up serves nobody and makes no pauses.
+ * While clients put or get on this disk, pages are short, as the metadata service takes a report in one piece, and
+ * wipes go in waves, which share their flushes: as many at once as the pass may, fewer when a wave takes more than a
+ * few milliseconds because of what it writes (one of small chunks takes as long as its flushes do, and fewer would need
+ * as many); then a pause that is WIPER_PAUSES times as long as the wave took. A disk that catches up serves nobody and
+ * makes no pauses.
  *
  * Threads    Loop thread only; `done` runs later, once per pass. */
 #ifndef TRILITH_NODE_WIPER_H

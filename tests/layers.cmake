@@ -77,7 +77,7 @@ folder_may_include(bench "^(base|bench)/|^node/s3/(sigv4|uri|dates)\\.h")
 include_only_in(liburing "^liburing" "^base/uring_")
 include_only_in(rocksdb "^rocksdb/" "^base/kv_rocksdb\\.c$")
 include_only_in(microhttpd "^microhttpd\\.h" "^node/s3/http\\.c$")
-include_only_in(isal "^isa-l" "^base/checksum\\.c$")
+include_only_in(isal "^isa-l" "^base/(checksum|jws_pack)\\.c$")
 # Beside base: the wipe's stream and digest, and the random bytes of a new secret file.
 include_only_in(cryptography "^(sodium|gcrypt)\\.h|^gnutls/" "^(base|tests)/")
 include_only_in(pkcs11 "^p11-kit/" "^meta/kms_pkcs11_.*\\.h$|^tests/unit/test_kms_pkcs11\\.c$")

@@ -1,11 +1,12 @@
 /* keeper.c - carries out what the epoch machine says, one step at a time.
  *
- * Each event goes through keeper_step(): the machine's actions are carried out in their order, and what they bring about at
- * once (a submission that is not taken, a close that is due) follows in the same turn, as the next event. The vault answers
- * later, one call at a time. The user's callbacks run from a task of their own, so that they may call anything here.
+ * Each event goes through keeper_step(): the machine's actions are carried out in their order, and what they bring
+ * about at once (a submission that is not taken, a close that is due) follows in the same turn, as the next event. The
+ * vault answers later, one call at a time. The user's callbacks run from a task of their own, so that they may call
+ * anything here.
  *
- * Waits for a close stand in three lists: `next` until a seal is applied here, which takes all of them; `sealed` until the
- * root is destroyed; `ended` until they are told. */
+ * Waits for a close stand in three lists: `next` until a seal is applied here, which takes all of them; `sealed` until
+ * the root is destroyed; `ended` until they are told. */
 #include "meta/vault/keeper.h"
 
 #include "base/buggify.h"
@@ -97,7 +98,8 @@ static void keeper_free(struct keeper *keeper)
     free(keeper);
 }
 
-/* A callback may call anything here, keeper_close() too; the keeper is freed in a turn in which nothing else is told. */
+/* A callback may call anything here, keeper_close() too; the keeper is freed in a turn in which nothing else is
+ * told. */
 static void news_run(struct loop_task *task)
 {
     struct keeper *keeper = CONTAINER_OF(task, struct keeper, news);
@@ -143,7 +145,8 @@ static void keeper_fail(struct keeper *keeper, enum status status, const char *m
 
 /* ---- the vault --------------------------------------------------------------------------------- */
 
-/* The prepared epoch is given up before it is submitted, as another leader would: the machine loses the lead for a moment. */
+/* The prepared epoch is given up before it is submitted, as another leader would: the machine loses the lead for a
+ * moment. */
 static void prepared_to_seal_again(struct keeper *keeper, struct epoch_event *prepared)
 {
     struct epoch_event leadership = {.kind = EPOCH_EVENT_LEADERSHIP, .is_leader = false};

@@ -82,8 +82,8 @@ const char *vault_message(const struct vault *vault);
 /* ---- opening ----------------------------------------------------------------------------------- */
 
 /* Read the slot and settle what a crash has left behind. `current` is the epoch that the state says holds (epoch 0:
- * none yet). A cell of a later epoch was never switched to: it is destroyed. A cell of an earlier one, beside the current,
- * is destroyed: that close is finished. Then:
+ * none yet). A cell of a later epoch was never switched to: it is destroyed. A cell of an earlier one, beside the
+ * current, is destroyed: that close is finished. Then:
  *   STATUS_OK         the share of the current epoch is here: vault_share(). Epoch 0 has none and misses none
  *   STATUS_NOT_FOUND  this server has no share of it (it was away at the switch); never with one server
  *   STATUS_CONFLICT   the slot belongs to another vault, is empty, or holds only an epoch that is over (an older copy of
@@ -97,7 +97,8 @@ const struct shamir_share *vault_share(const struct vault *vault);
 
 /* Load the table of `epoch` with its root; when it has opened, the tables of other epochs are removed. STATUS_OK;
  * STATUS_DENIED: not this epoch's root (commitment); STATUS_NOT_FOUND: the table is missing; STATUS_CORRUPT: truncated,
- * changed, or another epoch's, or the covers are another vault's; STATUS_FULL: no memory; STATUS_INVALID: there is no such epoch; STATUS_IO. */
+ * changed, or another epoch's, or the covers are another vault's; STATUS_FULL: no memory; STATUS_INVALID: there is no
+ * such epoch; STATUS_IO. */
 void vault_load(struct vault *vault, const struct vault_epoch *epoch, const struct key *root, vault_done *done,
                 void *user);
 /* Forget the table that is loaded and what was prepared, in memory only; punctures stay. With nothing under way. For a

@@ -118,8 +118,8 @@ static void stale_collect(void *user, const char *name, uint64_t bytes)
     }
 }
 
-/* What crashes have left. Best effort: without their roots they are noise. Only when the current table has opened: until then
- * this may be another server's directory, and one of them its only table. */
+/* What crashes have left. Best effort: without their roots they are noise. Only when the current table has opened:
+ * until then this may be another server's directory, and one of them its only table. */
 static void stale_tables_remove(struct vault *vault, uint64_t current)
 {
     struct stale_names stale = {0};

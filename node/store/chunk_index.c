@@ -128,7 +128,8 @@ static void counters_put(struct chunk_index *index, const struct segment *segmen
 }
 
 /* A segment that says that it is free was written to in the generation that it has, or in a later one: its header was
- * lost. What else stands there nobody knows. It gets a generation that no entry means, and is wiped before its next use. */
+ * lost. What else stands there nobody knows. It gets a generation that no entry means, and is wiped before its next
+ * use. */
 static void free_segment_was_in_use(struct segment *segment, uint64_t generation)
 {
     segment->header.generation = generation + 1;

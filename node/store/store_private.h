@@ -125,7 +125,8 @@ enum room {
 
 /* Where a batch of `bytes` can go. */
 enum room room_find(struct chunk_store *store, enum room_level level, size_t bytes);
-/* Do what it takes when it is not ROOM_HERE: roll, wait for cleaning, or refuse. True: the queues changed, look again. */
+/* Do what it takes when it is not ROOM_HERE: roll, wait for cleaning, or refuse. True: the queues changed, look
+ * again. */
 bool room_make(struct chunk_store *store, enum room room, enum room_level level);
 
 /* ---- erase.c ------------------------------------------------------------------------------------- */

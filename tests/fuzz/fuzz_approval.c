@@ -1,5 +1,5 @@
-/* fuzz_approval.c - approvals from arbitrary bytes: as they are, and as the payload of a JWS that is signed all right. What opens
- * says just what approves the request, from somebody who is named. */
+/* fuzz_approval.c - approvals from arbitrary bytes: as they are, and as the payload of a JWS that is signed all right.
+ * What opens says just what approves the request, from somebody who is named. */
 #include "base/digest.h"
 #include "proto/approval.h"
 

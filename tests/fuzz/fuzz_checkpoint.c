@@ -1,5 +1,5 @@
-/* fuzz_checkpoint.c - arbitrary bytes as a checkpoint. The key is the one that the seeds are signed with: what it is said to have
- * signed begins with the only text that there is for those values. */
+/* fuzz_checkpoint.c - arbitrary bytes as a checkpoint. The key is the one that the seeds are signed with: what it is
+ * said to have signed begins with the only text that there is for those values. */
 #include "base/checkpoint.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* fuzz_jws.c - arbitrary bytes as a JWS, as canonical JSON, as base64url and as PEM. What is taken must be what writing it again
- * gives: there is one spelling of everything. */
+/* fuzz_jws.c - arbitrary bytes as a JWS, as canonical JSON, as base64url and as PEM. What is taken must be what writing
+ * it again gives: there is one spelling of everything. */
 #include "base/jws.h"
 
 #include <stdlib.h>

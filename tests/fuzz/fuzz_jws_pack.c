@@ -1,4 +1,5 @@
-/* fuzz_jws_pack.c - arbitrary bytes as a packed JWS, with and without a dictionary; what unpacks can be packed again. */
+/* fuzz_jws_pack.c - arbitrary bytes as a packed JWS, with and without a dictionary; what unpacks can be packed
+ * again. */
 #include "base/jws_pack.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* fuzz_ledger_tiles.c - arbitrary bytes as the files of a ledger, and as a tlog-proof.
  *
- * Input: one byte says which. Even: a proof. Odd: how many entries the ledger has (u16be) and then its files in the order in which
- * they are read, each with its length (u16be) in front. */
+ * Input: one byte says which. Even: a proof. Odd: how many entries the ledger has (u16be) and then its files in the
+ * order in which they are read, each with its length (u16be) in front. */
 #include "base/bytes.h"
 #include "cluster/ledger_tiles.h"
 #include "cluster/tlog_proof.h"

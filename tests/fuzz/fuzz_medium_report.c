@@ -1,4 +1,5 @@
-/* fuzz_medium_report.c - texts that claim to be reports about media, or decisions about them: taken or refused, never more. */
+/* fuzz_medium_report.c - texts that claim to be reports about media, or decisions about them: taken or refused, never
+ * more. */
 #include "proto/medium_report.h"
 
 #include <stdlib.h>

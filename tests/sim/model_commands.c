@@ -111,9 +111,11 @@ static void chunk_goes(struct model *model, uint32_t number, enum model_fate fat
 static uint64_t last_erasure_id(const struct model *model)
 {
     Trilith__ClusterRecord *record = model_cluster_record(model);
-    CHECK(record != NULL);
-    uint64_t id = record->next_erasure_id - 1;
-    trilith__cluster_record__free_unpacked(record, NULL);
+    uint64_t id = 0;
+    if (record != NULL) { /* Tests of the model alone have none. */
+        id = record->next_erasure_id - 1;
+        trilith__cluster_record__free_unpacked(record, NULL);
+    }
     return id;
 }
 

@@ -298,6 +298,9 @@ uint64_t nemesis_event_lasts_ns(const struct nemesis *nemesis, const struct neme
     if (event->act == NEMESIS_DRAIN) { /* Most of the time long enough to empty it. */
         return event->duration_ns + (event->amount % 4 != 0 ? DRAIN_NS : 0);
     }
+    if (event->act == NEMESIS_HOLD) { /* Longer than a time of grace, so that its end is held up. */
+        return event->duration_ns + nemesis->cluster->options.grace_ms * NS_PER_MS;
+    }
     return event->duration_ns + (is_about_keys && event->amount % 4 != 0 ? lease_ns + lease_ns / 8 : 0);
 }
 

@@ -268,7 +268,7 @@ bool sim_operator_hold(struct sim_operator *operator, uint64_t chance)
     char name[SIM_KEY_NAME_BYTES];
     (void)snprintf(bucket, sizeof(bucket), "bucket%u", sim_key_bucket(cluster, key));
     sim_key_name(key, name);
-    if (seen.graced == 0 || chance % 2 == 0) {
+    if (seen.graced == 0 || chance % 4 == 0) {
         return ask_hold(operator, bucket, name, 0, true);
     }
     seen = (struct versions_seen){.wanted = chance / 16 % seen.graced};

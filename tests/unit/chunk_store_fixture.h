@@ -360,8 +360,9 @@ static inline void content_search_block(void *user, const char *name, uint64_t o
     }
 }
 
-/* Whether any 16 bytes in a row of chunk `number` are left in the durable image of any segment file. Payload begins on a
- * block, so 16 bytes of it can only stand at a multiple of 16. A shorter rest of the chunk counts with zeros behind. */
+/* Whether any 16 bytes in a row of chunk `number` are left in the durable image of any segment file. Payload begins on
+ * a block, so 16 bytes of it can only stand at a multiple of 16. A shorter rest of the chunk counts with zeros
+ * behind. */
 static inline bool world_holds_content(struct world *world, uint32_t number, uint32_t chunk_bytes)
 {
     uint8_t *content = aligned_buffer(chunk_bytes + 16);

@@ -1,5 +1,5 @@
-/* evidence_world.h - for tests of the offline verifiers: files in memory, a signing key, a node and its disk, and a whole round of
- * certificates made of them, which tests then damage. */
+/* evidence_world.h - for tests of the offline verifiers: files in memory, a signing key, a node and its disk, and a
+ * whole round of certificates made of them, which tests then damage. */
 #ifndef TRILITH_TESTS_EVIDENCE_WORLD_H
 #define TRILITH_TESTS_EVIDENCE_WORLD_H
 

@@ -558,7 +558,8 @@ static inline enum status fixture_condemn(struct meta_fixture *f, Trilith__Conde
     return fixture_apply(f, &command);
 }
 
-/* Report `outcome` for everything that `disk` owes, with an attestation (NULL: none). Returns how many wipes that were. */
+/* Report `outcome` for everything that `disk` owes, with an attestation (NULL: none). Returns how many wipes that
+ * were. */
 static inline size_t fixture_wipe_attested(struct meta_fixture *f, uint32_t disk, Trilith__WipeOutcome outcome,
                                            const char *attestation)
 {
@@ -648,8 +649,8 @@ static inline void fixture_close(struct meta_fixture *f)
     kv_close(f->kv);
 }
 
-/* A change of the tables that no command makes, for what others build commands of: begin, then any functions that take a
- * change, then end. The state is opened anew. */
+/* A change of the tables that no command makes, for what others build commands of: begin, then any functions that take
+ * a change, then end. The state is opened anew. */
 struct fixture_change {
     struct change change;
     Trilith__ClusterRecord cluster;

@@ -1,9 +1,10 @@
 /* object_world.h - one gateway, a scripted metadata service and four scripted nodes, all on one simulated loop and net,
  * for tests of puts and gets of whole objects.
  *
- * The nodes keep chunks in memory and fail on demand: so every fault of a replica that a reader or writer must survive can
- * be had exactly when it is wanted. The metadata service keeps objects, leases leaves and keys, hands out work for the
- * resealer, and refuses, delays and loses what it is told to. One world per process: Criterion forks for each test. */
+ * The nodes keep chunks in memory and fail on demand: so every fault of a replica that a reader or writer must survive
+ * can be had exactly when it is wanted. The metadata service keeps objects, leases leaves and keys, hands out work for
+ * the resealer, and refuses, delays and loses what it is told to. One world per process: Criterion forks for each
+ * test. */
 #ifndef TRILITH_TESTS_OBJECT_WORLD_H
 #define TRILITH_TESTS_OBJECT_WORLD_H
 

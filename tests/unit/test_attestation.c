@@ -1,6 +1,8 @@
 /* test_attestation.c - attestations: they say what the results say, and nothing else passes for one. */
 #include "proto/attestation.h"
 
+#include "base/jws_pack.h"
+
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +106,28 @@ Test(attestation, is_accepted_with_the_results_it_was_made_of)
 {
     char *text = made();
     cr_assert_eq(check(text), STATUS_OK);
+    free(text);
+}
+
+Test(attestation, is_packed_when_it_is_right_and_comes_back_to_the_byte)
+{
+    char *text = made();
+    char *back = NULL;
+    uint8_t *packed = NULL;
+    size_t packed_bytes = 0;
+    cr_assert_eq(attestation_check_and_pack(text, strlen(text), &public_key, "node1", 3, pointers, RESULTS, &packed,
+                                            &packed_bytes),
+                 STATUS_OK);
+    cr_assert_lt(packed_bytes, strlen(text) / 2);
+    cr_assert_eq(jws_unpack(packed, packed_bytes, NULL, 0, &back), STATUS_OK);
+    cr_assert_str_eq(back, text);
+    free(packed);
+    packed = NULL;
+    cr_assert_eq(attestation_check_and_pack(text, strlen(text), &public_key, "node2", 3, pointers, RESULTS, &packed,
+                                            &packed_bytes),
+                 STATUS_DENIED);
+    cr_assert_null(packed);
+    free(back);
     free(text);
 }
 

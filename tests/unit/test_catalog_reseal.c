@@ -498,8 +498,8 @@ Test(catalog_reseal, refuses_to_change_the_version_or_miss_the_current_key)
     fixture_audit(f);
 }
 
-/* Walk to the end, `rows` rows and `items` items at a time. Returns how many were found; checks that each is one of 1..9
- * in its bucket, in order, and under the old DEK. */
+/* Walk to the end, `rows` rows and `items` items at a time. Returns how many were found; checks that each is one of
+ * 1..9 in its bucket, in order, and under the old DEK. */
 static size_t walk_all(uint32_t rows, uint32_t items)
 {
     struct reseal_walk walk = {.tenant_id = f->tenant, .current = 2};

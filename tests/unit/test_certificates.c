@@ -1,10 +1,11 @@
-/* test_certificates.c - a certificate is stored once, for what is closed, in its place in the ledger, and not otherwise. */
+/* test_certificates.c - a certificate is stored once, for what is closed, in its place in the ledger, and not
+ * otherwise. */
 #include "tests/unit/meta_audit.h"
 
 #include "meta/certificates.h"
 
 #include "base/digest.h"
-#include "base/jws.h"
+#include "base/jws_pack.h"
 
 #define ISSUE_MAX 70
 
@@ -239,6 +240,87 @@ Test(certificates, are_not_due_for_what_was_never_an_object)
 }
 
 /* ---- issuing ----------------------------------------------------------------------------------- */
+
+/* Pack the text of certificate `at`, against the plain text of another one or none. */
+static void text_pack(size_t at, const char *payload, uint64_t against, const char *against_payload, char **jws)
+{
+    static const struct signature signature = {.bytes = {1, 2, 3}};
+    static char none[] = "";
+    size_t bytes = 0, dictionary_bytes = 0, packed_bytes = 0;
+    char *plain = jws_plain("erasure-cert+jws", "c/1", payload, strlen(payload), &bytes);
+    char *dictionary = against_payload == NULL ? NULL
+                                               : jws_plain("erasure-cert+jws", "c/1", against_payload,
+                                                           strlen(against_payload), &dictionary_bytes);
+    uint8_t *packed = jws_pack(plain, bytes, &signature, dictionary, dictionary_bytes, &packed_bytes);
+    cr_assert_eq(jws_unpack(packed, packed_bytes, dictionary, dictionary_bytes, jws), STATUS_OK);
+    issue.certificates[at].jws = none;
+    issue.certificates[at].packed = (ProtobufCBinaryData){.data = packed, .len = packed_bytes};
+    issue.certificates[at].packed_against = against;
+    free(dictionary);
+    free(plain);
+}
+
+Test(certificates, of_a_batch_are_kept_packed_and_read_back_to_the_byte)
+{
+    static const char first_payload[] = "{\"claim\":\"what all of a round say in the same words\",\"seq\":1}";
+    static const char second_payload[] = "{\"claim\":\"what all of a round say in the same words\",\"seq\":2}";
+    uint64_t one = closed_erasure("a");
+    uint64_t two = closed_erasure("b");
+    char *first_jws = NULL, *second_jws = NULL;
+    issue_begin();
+    size_t batch = issue_add(type_batch, 0);
+    size_t first = issue_add_to_batch(one, batch);
+    size_t second = issue_add_to_batch(two, batch);
+    text_pack(first, first_payload, 0, NULL, &first_jws);
+    text_pack(second, second_payload, issue.certificates[first].seq, first_payload, &second_jws);
+    cr_assert_eq(issue_apply(), STATUS_OK);
+
+    Trilith__Certificate *found = NULL;
+    cr_assert_eq(certificate_of_erasure(fixture_tables(f), one, &found), STATUS_OK);
+    cr_assert_str_eq(found->jws, "");
+    cr_assert_eq(certificate_unpack(fixture_tables(f), found), STATUS_OK);
+    cr_assert_str_eq(found->jws, first_jws);
+    cr_assert_eq(found->packed.len, 0);
+    cr_assert_eq(certificate_of_erasure(fixture_tables(f), two, &found), STATUS_OK);
+    cr_assert_eq(certificate_unpack(fixture_tables(f), found), STATUS_OK);
+    cr_assert_str_eq(found->jws, second_jws);
+    cr_assert_eq(certificate_by_seq(fixture_tables(f), 1, &found), STATUS_OK);
+    cr_assert_eq(certificate_unpack(fixture_tables(f), found), STATUS_OK);
+    cr_assert_str_eq(found->jws, issue.jws[batch], "what is not packed stays as it is");
+    free(issue.certificates[first].packed.data);
+    free(issue.certificates[second].packed.data);
+    free(first_jws);
+    free(second_jws);
+}
+
+Test(certificates, are_packed_by_rules)
+{
+    uint64_t one = closed_erasure("a");
+    char *jws = NULL;
+    issue_begin();
+    size_t batch = issue_add(type_batch, 0);
+    size_t at = issue_add_to_batch(one, batch);
+    text_pack(at, "{\"seq\":1}", 0, NULL, &jws);
+    Trilith__Certificate *certificate = &issue.certificates[at];
+
+    certificate->packed_against = certificate->seq;
+    cr_assert_eq(issue_apply(), STATUS_INVALID, "only against one before it");
+    certificate->packed_against = 0;
+    certificate->jws = jws;
+    cr_assert_eq(issue_apply(), STATUS_INVALID, "not twice");
+    certificate->jws = issue.certificates[at].id + 36; /* Empty. */
+    issue.certificates[batch].packed = certificate->packed;
+    cr_assert_eq(issue_apply(), STATUS_INVALID, "what the ledger hashes is not packed");
+    issue.certificates[batch].packed = (ProtobufCBinaryData){0};
+    cr_assert_eq(issue_apply(), STATUS_OK);
+
+    Trilith__Certificate *found = NULL;
+    cr_assert_eq(certificate_of_erasure(fixture_tables(f), one, &found), STATUS_OK);
+    found->packed.len--;
+    cr_assert_eq(certificate_unpack(fixture_tables(f), found), STATUS_CORRUPT);
+    free(certificate->packed.data);
+    free(jws);
+}
 
 Test(certificates, are_stored_with_their_place_in_the_ledger)
 {

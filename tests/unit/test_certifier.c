@@ -1,6 +1,6 @@
-/* test_certifier.c - from a deletion to its certificate, through the whole service: issued when everything is gone and not
- * before, once, in the order of numbers, whatever is cut off in between; and what is issued verifies with nothing but the
- * files that an auditor gets. */
+/* test_certifier.c - from a deletion to its certificate, through the whole service: issued when everything is gone and
+ * not before, once, in the order of numbers, whatever is cut off in between; and what is issued verifies with nothing
+ * but the files that an auditor gets. */
 #include "tests/unit/meta_service_world.h"
 
 #include "base/checkpoint.h"
@@ -233,7 +233,8 @@ static json_t *verify(uint64_t erasure_id, uint64_t seq)
     return payload;
 }
 
-/* All certificates have numbers without gaps, every one verifies, and no erasure has two that do not name one another. */
+/* All certificates have numbers without gaps, every one verifies, and no erasure has two that do not name one
+ * another. */
 static void verify_all(void)
 {
     uint64_t count = state_cluster(life.state)->certificates;

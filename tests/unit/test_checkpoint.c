@@ -41,7 +41,8 @@ static enum status open_text(const char *text, const struct public_key *with, si
     return checkpoint_open(text, strlen(text), with, count, &read);
 }
 
-/* The example of C2SP signed-note and of golang.org/x/mod/sumdb/note. Its text is no checkpoint: the pieces are tested. */
+/* The example of C2SP signed-note and of golang.org/x/mod/sumdb/note. Its text is no checkpoint: the pieces are
+ * tested. */
 Test(checkpoint, example_of_signed_note)
 {
     static const char text[] = "If you think cryptography is the answer to your problem,\n"

@@ -1,7 +1,7 @@
 /* test_chunk_service.c - chunks put and fetched over the wire, to a real store on a simulated disk.
  *
- * The service's reactor is not the disk's: jobs travel there and back. What is refused: requests that are malformed, for a
- * disk that is not here, not a member, catching up, fenced, or without a lease; and nothing of them is stored. */
+ * The service's reactor is not the disk's: jobs travel there and back. What is refused: requests that are malformed,
+ * for a disk that is not here, not a member, catching up, fenced, or without a lease; and nothing of them is stored. */
 #include "node/chunk_service.h"
 
 #include "chunk_store_fixture.h"

@@ -1,4 +1,5 @@
-/* test_epochs.c - an epoch closes only with a majority, only when the sums agree, and is forgotten only when its root is. */
+/* test_epochs.c - an epoch closes only with a majority, only when the sums agree, and is forgotten only when its root
+ * is. */
 #include "tests/unit/meta_audit.h"
 
 #include "meta/vault/vault.h"

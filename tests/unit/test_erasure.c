@@ -739,6 +739,31 @@ Test(erasure, does_not_ask_a_disk_that_is_gone)
     fixture_audit(f);
 }
 
+/* A disk that was removed, dead or not, and says that it holds a copy: it is back, and must wipe. Where there are only
+ * rows that it once was a member, it is not asked. */
+Test(erasure, is_owed_by_a_removed_disk_that_says_it_has_a_copy)
+{
+    struct fixture_commit standing;
+    fixture_commit_prepare(f, &standing, "b", 2, 1);
+    cr_assert_eq(fixture_commit_apply(f, &standing), STATUS_OK);
+    fixture_commit_prepare(f, &commit, "a", 1, 2);
+    uint32_t disk = pg_of(f)->members[0];
+    disk_remove(disk, true);
+    cr_assert_eq(fixture_condemn(f, TRILITH__CONDEMN_REASON__CONDEMN_ORPHAN, disk, commit.pointers, 1), STATUS_OK);
+    uint64_t id = f->outcome.erasure_id;
+    cr_assert_eq(erasure_of(id)->wipes_total, 3);
+    cr_assert_eq(erasure_of(id)->wipes_done, 0, "a member that holds it owes it, removed or not");
+    cr_assert(erasure_disk_owes(fixture_tables(f), disk));
+    cr_assert_eq(fixture_condemn(f, TRILITH__CONDEMN_REASON__CONDEMN_ABORT, 0, commit.pointers + 1, 1), STATUS_OK);
+    cr_assert_eq(erasure_of(f->outcome.erasure_id)->wipes_done, 1, "it is not asked about what it did not name");
+
+    (void)wipe_everywhere(TRILITH__WIPE_OUTCOME__WIPE_WIPED);
+    cr_assert_eq(fixture_condemn(f, TRILITH__CONDEMN_REASON__CONDEMN_ORPHAN, disk, commit.pointers, 1), STATUS_OK);
+    cr_assert_neq(f->outcome.erasure_id, 0, "it has it again");
+    cr_assert(erasure_disk_owes(fixture_tables(f), disk));
+    fixture_audit(f);
+}
+
 /* ---- grace time -------------------------------------------------------------------------------- */
 
 Test(erasure, with_a_grace_time_is_judged_by_its_own_puncture)

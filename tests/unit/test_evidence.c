@@ -1,5 +1,5 @@
-/* test_evidence.c - what certificates say follows from the tables, field by field, and says no more: rendered over rows that
- * are written by hand. */
+/* test_evidence.c - what certificates say follows from the tables, field by field, and says no more: rendered over rows
+ * that are written by hand. */
 #include "meta/evidence.h"
 #include "meta/registry.h"
 #include "meta/tenants.h"

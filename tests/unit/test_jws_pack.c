@@ -1,4 +1,5 @@
-/* test_jws_pack.c - what is packed comes back to the byte, is much shorter, and damage is refused or shows in what comes out. */
+/* test_jws_pack.c - what is packed comes back to the byte, is much shorter, and damage is refused or shows in what
+ * comes out. */
 #include "base/jws_pack.h"
 
 #include <criterion/criterion.h>
@@ -102,7 +103,8 @@ Test(jws_pack, what_is_damaged_is_not_taken_for_the_same)
         if (jws_unpack_plain(packed, packed_bytes, NULL, 0, &back, &back_bytes, &read) == STATUS_OK) {
             bool is_same = back_bytes == bytes && memcmp(back, plain, bytes) == 0 &&
                            memcmp(read.bytes, signature.bytes, SIGNATURE_BYTES) == 0;
-            /* Of a text that repeats itself there is more than one way to write it; but not of what stands before it. */
+            /* Of a text that repeats itself there is more than one way to write it; but not of what stands before
+             * it. */
             cr_assert(!is_same || i >= 1 + SIGNATURE_BYTES + 4, "byte %zu", i);
             unnoticed += is_same ? 1 : 0;
             free(back);

@@ -521,8 +521,8 @@ Test(kms_setup, takes_the_passphrase_from_a_file)
     cr_assert_eq(set_up(&(struct kms_setup){.provider = "file", .key_file = path}), STATUS_OK);
 }
 
-/* In a child on a terminal of its own: answer each prompt with a line. Returns the child's exit status, and in `shown` what
- * it showed. */
+/* In a child on a terminal of its own: answer each prompt with a line. Returns the child's exit status, and in `shown`
+ * what it showed. */
 static int at_terminal(int (*child)(void), const char *const *answers, char *shown, size_t capacity)
 {
     int terminal = -1;

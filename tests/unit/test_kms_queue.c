@@ -289,8 +289,8 @@ Test(kms_queue, signatures_are_handed_out_when_they_verify_and_never_late)
     memcpy(text, "onetwo", 6);
 }
 
-/* The first call is let go in time and the second is not: the third has then waited for too long before the second has had
- * its time. False: this machine was too busy to show it. */
+/* The first call is let go in time and the second is not: the third has then waited for too long before the second has
+ * had its time. False: this machine was too busy to show it. */
 static bool wait_behind_a_slow_call(struct probe probes[3])
 {
     fake_block(true);

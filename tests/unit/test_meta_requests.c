@@ -1,4 +1,5 @@
-/* test_meta_requests.c - requests through the service: from the question over two approvals to the certificate, by itself. */
+/* test_meta_requests.c - requests through the service: from the question over two approvals to the certificate, by
+ * itself. */
 #include "meta/requests.h"
 #include "tests/unit/meta_service_world.h"
 
@@ -162,6 +163,79 @@ Test(meta_requests, a_tenant_is_erased_from_question_to_certificate)
     cr_assert_str_eq(REPLY(CertGetReply)->certificate->type, "tenant-crypto-erase");
     cr_assert_neq(fake_kms.count, 0);
     cr_assert_eq(memcmp(&fake_kms.cmks[0], &zero_key, sizeof(zero_key)), 0, "its master key is destroyed");
+}
+
+/* From the question to the certificate. Its id. */
+static void erase_acme(char certificate[64])
+{
+    cr_assert_eq(ask(false), STATUS_OK);
+    cr_assert_eq(approve(1, "Ada", 0), STATUS_OK);
+    cr_assert_eq(approve(1, "Bob", 1), STATUS_OK);
+    run_until_stage("closing");
+    wipe_all();
+    cr_assert_eq(close_epoch(), STATUS_OK);
+    cr_assert_eq(close_epoch(), STATUS_OK);
+    run_until_stage("done");
+    (void)snprintf(certificate, 64, "%s", REPLY(RequestReply)->request->certificate);
+}
+
+Test(meta_requests, a_copy_that_turns_up_later_ends_with_a_certificate_that_supersedes)
+{
+    char first[64];
+    char again[64];
+    uint8_t id[16];
+    Trilith__ChunkRef chunk = TRILITH__CHUNK_REF__INIT;
+    Trilith__ChunkRef *chunks[1] = {&chunk};
+    uint64_t tenant_id = 1;
+    Trilith__ChunksCheckRequest check = TRILITH__CHUNKS_CHECK_REQUEST__INIT;
+    prepare();
+    erase_acme(first);
+    uint64_t issued = state_cluster(life.state)->certificates;
+    memset(id, 0x81, sizeof(id)); /* of a1 */
+    chunk.chunk_id = (ProtobufCBinaryData){.data = id, .len = sizeof(id)};
+    chunk.pg = 1;
+    chunk.chunk_bytes = 100;
+    check.disk_id = 2;
+    check.chunks = chunks;
+    check.n_chunks = 1;
+    check.tenant_ids = &tenant_id;
+    check.n_tenant_ids = 1;
+    cr_assert_eq(CALL(CHUNKS_CHECK, &check), STATUS_OK);
+    sim_loop_run_for(sim, 30 * NS_PER_S);
+    cr_assert_eq(state_cluster(life.state)->certificates, issued, "not before the copy is wiped");
+    crash(6);
+    start();
+    register_nodes();
+    wipe_all();
+    sim_loop_run_for(sim, 30 * NS_PER_S);
+    cr_assert_eq(state_cluster(life.state)->certificates, issued + 1, "once");
+    cr_assert(stage_is("done"));
+    (void)snprintf(again, sizeof(again), "%s", REPLY(RequestReply)->request->certificate);
+    cr_assert_str_neq(again, first);
+    Trilith__CertGetRequest get = TRILITH__CERT_GET_REQUEST__INIT;
+    get.id = again;
+    cr_assert_eq(CALL(CERT_GET, &get), STATUS_OK);
+    cr_assert_str_eq(REPLY(CertGetReply)->certificate->supersedes, first);
+    cr_assert_eq(state_cluster(life.state)->certificates_due, 0);
+}
+
+Test(meta_requests, nothing_can_be_made_for_a_tenant_that_is_erased)
+{
+    char certificate[64];
+    char name[] = "acme";
+    char owner[] = "owner";
+    prepare();
+    erase_acme(certificate);
+    Trilith__KeyRotateRequest rotate = TRILITH__KEY_ROTATE_REQUEST__INIT;
+    Trilith__CredentialCreateRequest credential = TRILITH__CREDENTIAL_CREATE_REQUEST__INIT;
+    rotate.tenant = name;
+    cr_assert_eq(CALL(KEY_ROTATE, &rotate), STATUS_NOT_FOUND);
+    rotate.cmk = true;
+    cr_assert_eq(CALL(KEY_ROTATE, &rotate), STATUS_NOT_FOUND);
+    credential.tenant = name;
+    credential.role = owner;
+    cr_assert_eq(CALL(CREDENTIAL_CREATE, &credential), STATUS_NOT_FOUND);
+    cr_assert_eq(ask(false), STATUS_NOT_FOUND);
 }
 
 Test(meta_requests, a_service_that_dies_at_any_stage_goes_on)

@@ -93,6 +93,33 @@ Test(model, a_deleted_value_is_gone)
     cr_assert_not(model_presence_is_allowed(&key, 41, 50));
 }
 
+Test(model, a_deletion_that_is_taken_back_brings_the_value_back)
+{
+    static struct model_version version = {.value = 1, .size = 100, .from_ns = 15};
+    put(1, 10, 20, MODEL_ACKNOWLEDGED);
+    put(0, 30, 40, MODEL_ACKNOWLEDGED);
+    cr_assert_not(may_read(1, 41, 45));
+    model_version_returns(&key, &version, 50);
+    cr_assert(may_read(1, 51, 60));
+    cr_assert_not(model_absence_is_allowed(&key, 51, 60));
+    cr_assert(model_absence_is_allowed(&key, 41, 49));
+    cr_assert_eq(key.current, &version);
+    struct model_version *last = NULL;
+    cr_assert_eq(model_commits_within(&key, 100, 45, 60, &last), 0u, "it is no commit");
+}
+
+Test(model, of_two_values_that_may_have_come_back_either_may_be_there)
+{
+    static struct model_version version = {.value = 0, .size = 100, .from_ns = 25};
+    put(1, 10, 20, MODEL_UNKNOWN);
+    put(2, 21, 24, MODEL_UNKNOWN);
+    put(0, 30, 40, MODEL_ACKNOWLEDGED);
+    model_version_returns(&key, &version, 50);
+    cr_assert(may_read(1, 51, 60));
+    cr_assert(may_read(2, 51, 60));
+    cr_assert(model_absence_is_allowed(&key, 51, 60), "nobody knows");
+}
+
 Test(model, a_refused_put_is_never_read)
 {
     put(1, 10, 20, MODEL_REFUSED);

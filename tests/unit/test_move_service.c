@@ -1,5 +1,5 @@
-/* test_move_service.c - draining through the metadata service: when copying may begin, what the target's node is told, when a
- * move is given up, and what an operator sees. Five nodes with a disk each; disk i has the uuid i, i, .. */
+/* test_move_service.c - draining through the metadata service: when copying may begin, what the target's node is told,
+ * when a move is given up, and what an operator sees. Five nodes with a disk each; disk i has the uuid i, i, .. */
 #include "tests/unit/meta_service_world.h"
 
 static void move_setup(void)

@@ -1,6 +1,6 @@
-/* test_mover.c - a disk takes a PG over: from a scripted node that holds three disks, told by a scripted leader, into a real
- * store on a simulated disk. What is promised: everything that is wanted is durable before the end is reported, and nothing is
- * reported else; what is erased does not come back, whichever came first, the copy or the wipe. */
+/* test_mover.c - a disk takes a PG over: from a scripted node that holds three disks, told by a scripted leader, into a
+ * real store on a simulated disk. What is promised: everything that is wanted is durable before the end is reported,
+ * and nothing is reported else; what is erased does not come back, whichever came first, the copy or the wipe. */
 #include "node/mover.h"
 
 #include "chunk_store_fixture.h"

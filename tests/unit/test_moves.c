@@ -1,5 +1,5 @@
-/* test_moves.c - moving PGs through the state machine: members change one at a time, nothing forgets where copies were, and a
- * disk is empty when it says so. Four nodes with a disk each, and a fifth where a target is wanted. */
+/* test_moves.c - moving PGs through the state machine: members change one at a time, nothing forgets where copies were,
+ * and a disk is empty when it says so. Four nodes with a disk each, and a fifth where a target is wanted. */
 #include "meta/moves.h"
 #include "tests/unit/meta_fixture.h"
 
@@ -340,6 +340,40 @@ Test(moves, what_was_moved_away_goes_from_that_disk_alone)
     cr_assert_eq(tables_find(fixture_tables(f), key_chunk(id)), STATUS_OK, "the object has it still");
     cr_assert_eq(erasure_find_condemned(fixture_tables(f), id), STATUS_NOT_FOUND);
     cr_assert(wanted(1, id), "a former member's wipe says nothing of the chunk");
+}
+
+Test(moves, no_target_owes_a_wipe_of_what_it_would_get)
+{
+    uint8_t of_pg[16];
+    uint8_t of_another[16];
+    uint32_t target = outsider(1);
+    uint32_t other = 2;
+    while (pg_has_member(pg_of(other), target)) {
+        other++;
+    }
+    put("here", 1, of_pg);
+    put("there", other, of_another);
+    Trilith__ChunkRef chunk = TRILITH__CHUNK_REF__INIT;
+    Trilith__ChunkRef *chunks[1] = {&chunk};
+    chunk.chunk_id = (ProtobufCBinaryData){.data = of_another, .len = 16};
+    chunk.pg = other;
+    cr_assert_eq(fixture_condemn(f, TRILITH__CONDEMN_REASON__CONDEMN_ORPHAN, target, chunks, 1), STATUS_OK);
+    cr_assert(owes(target));
+    bool before = true;
+    uint64_t erasure_id = f->outcome.erasure_id;
+    cr_assert_eq(disk_owes_before(state_tables(f->state), target, erasure_id, &before), STATUS_OK);
+    cr_assert_not(before, "it is owed to that very erasure");
+    cr_assert_eq(disk_owes_before(state_tables(f->state), target, erasure_id + 1, &before), STATUS_OK);
+    cr_assert(before);
+    bool of_this = true;
+    cr_assert_eq(move_target_owes(state_tables(f->state), target, 1, &of_this), STATUS_OK);
+    cr_assert_not(of_this, "wipes of other PGs, of which a busy disk always owes some, hinder nothing");
+    chunk.chunk_id = (ProtobufCBinaryData){.data = of_pg, .len = 16};
+    chunk.pg = 1;
+    cr_assert_eq(fixture_condemn(f, TRILITH__CONDEMN_REASON__CONDEMN_ORPHAN, target, chunks, 1), STATUS_OK);
+    cr_assert_eq(begin(1, pg_of(1)->members[0], target), STATUS_CONFLICT);
+    (void)fixture_wipe_all(f, target, TRILITH__WIPE_OUTCOME__WIPE_WIPED);
+    cr_assert_eq(begin(1, pg_of(1)->members[0], target), STATUS_OK);
 }
 
 /* ---- draining ---------------------------------------------------------------------------------- */

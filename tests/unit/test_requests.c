@@ -1,4 +1,5 @@
-/* test_requests.c - what needs two people: two different ones, with two keys, for the plan that stands there, in time. */
+/* test_requests.c - what needs two people: two different ones, with two keys, for the plan that stands there, in
+ * time. */
 #include "tests/unit/request_fixture.h"
 
 static struct meta_fixture f;

@@ -1,5 +1,5 @@
-/* test_tenant_erasure.c - a tenant goes as a whole: keys first, every sum right after every command, nothing left, and a
- * neighbour who notices nothing. */
+/* test_tenant_erasure.c - a tenant goes as a whole: keys first, every sum right after every command, nothing left, and
+ * a neighbour who notices nothing. */
 #include "base/merkle.h"
 #include "meta/evidence_tenant.h"
 #include "tests/unit/request_fixture.h"
@@ -180,7 +180,8 @@ Test(tenant_erasure, its_certificate_has_the_inventory_and_waits_for_wipes_and_k
     json_decref(payload);
 }
 
-/* The inventory's root is that of the tree over (version, chunks, bytes), in the order in which the tables have them. */
+/* The inventory's root is that of the tree over (version, chunks, bytes), in the order in which the tables have
+ * them. */
 Test(tenant_erasure, the_inventory_can_be_made_again_from_what_there_was)
 {
     struct merkle_edge edge = {0};
@@ -322,7 +323,8 @@ Test(tenant_erasure, a_request_that_does_not_erase_takes_no_step)
     cr_assert_eq(rows(key_bucket_name(f.tenant, "")), 1);
 }
 
-/* A leader that crashes has the journal: the commands again, from any of them on, give the same tables, and the next step follows. */
+/* A leader that crashes has the journal: the commands again, from any of them on, give the same tables, and the next
+ * step follows. */
 Test(tenant_erasure, a_crash_between_any_two_steps_changes_nothing)
 {
     fill(200);

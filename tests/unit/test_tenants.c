@@ -1,4 +1,5 @@
-/* test_tenants.c - tenants, their DEKs and credentials: what is refused, what is counted, what can't be destroyed yet. */
+/* test_tenants.c - tenants, their DEKs and credentials: what is refused, what is counted, what can't be destroyed
+ * yet. */
 #include "tests/unit/meta_audit.h"
 
 #define ACCESS_KEY  "AKAAAAAAAAAAAAAAAAA1"

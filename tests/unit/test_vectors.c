@@ -1,5 +1,5 @@
-/* test_vectors.c - the product computes what tests/vectors/vectors.txt says, all of it. The same file is held against an
- * independent implementation by tests/vectors/check.py; its format is described at its top. */
+/* test_vectors.c - the product computes what tests/vectors/vectors.txt says, all of it. The same file is held against
+ * an independent implementation by tests/vectors/check.py; its format is described at its top. */
 #include "base/aead.h"
 #include "base/checkpoint.h"
 #include "base/seal.h"

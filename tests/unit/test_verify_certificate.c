@@ -1,5 +1,6 @@
-/* test_verify_certificate.c - certificates made as the service makes them, with everything beside them, and then damaged one by
- * one: each is refused, and what is said names the damage. What is only missing is not refused, but told. */
+/* test_verify_certificate.c - certificates made as the service makes them, with everything beside them, and then
+ * damaged one by one: each is refused, and what is said names the damage. What is only missing is not refused, but
+ * told. */
 #include "evidence_world.h"
 
 #define ISSUER 1u

@@ -1,5 +1,5 @@
-/* test_verify_ledger.c - a ledger with all its certificates, then entries removed, moved, replaced, re-signed, rolled back: each
- * is refused and named. */
+/* test_verify_ledger.c - a ledger with all its certificates, then entries removed, moved, replaced, re-signed, rolled
+ * back: each is refused and named. */
 #include "evidence_world.h"
 
 #define ENTRIES_MAX 8

@@ -1,5 +1,6 @@
-/* tsan_kms.c - a loop and its KMS worker passing calls back and forth, with a provider that is sometimes too slow: a plain
- * program, so that it can run under the thread sanitizer, which the test framework's forked processes do not bear.
+/* tsan_kms.c - a loop and its KMS worker passing calls back and forth, with a provider that is sometimes too slow: a
+ * plain program, so that it can run under the thread sanitizer, which the test framework's forked processes do not
+ * bear.
  *
  * Every answer that came in time must be that of its own call. Exits 0 when enough calls were. */
 #include "base/uring.h"

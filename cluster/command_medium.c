@@ -171,10 +171,10 @@ static enum status choose_sanitize(struct wipe_command *wipe, enum sanitize_acti
                  "%s tells of no sanitize of its own (only whole NVMe disks are asked)", wipe->identity.name);
         return STATUS_UNSUPPORTED;
     }
-    if (wipe->identity.namespaces > 1) {
+    if (wipe->identity.namespaces > 1 || wipe->ability.namespaces > 1) {
         snprintf(wipe->message, sizeof(wipe->message),
-                 "the controller of %s shows %u namespaces, and its sanitize would erase them all", wipe->identity.name,
-                 wipe->identity.namespaces);
+                 "the controller of %s has %u namespaces, and its sanitize would erase them all", wipe->identity.name,
+                 wipe->identity.namespaces > 1 ? wipe->identity.namespaces : wipe->ability.namespaces);
         return STATUS_UNSUPPORTED;
     }
     action = action == SANITIZE_NONE ? sanitize_choose(&wipe->ability) : action;
@@ -221,7 +221,10 @@ static int choose_technique(struct wipe_command *wipe)
         return 0;
     }
     if (strcmp(wanted, "auto") == 0) {
-        if (wipe->identity.kind == MEDIUM_DIRECTORY || choose_sanitize(wipe, SANITIZE_NONE) != STATUS_OK) {
+        if (wipe->ability_known && (wipe->identity.namespaces != 1 || wipe->ability.namespaces != 1)) {
+            wipe->why = "it can't be told that the controller has this one namespace only, and its sanitize would "
+                        "erase them all; --technique sanitize asks for it";
+        } else if (wipe->identity.kind == MEDIUM_DIRECTORY || choose_sanitize(wipe, SANITIZE_NONE) != STATUS_OK) {
             wipe->why = "no sanitize of the device's own can be used here";
         }
         return 0;
@@ -435,6 +438,19 @@ static int run_wipe(struct wipe_command *wipe)
     return result == 0 && medium_result(wipe->state) != MEDIUM_ERASED ? say_failure(wipe->state) : result;
 }
 
+/* The state says that all was done: a report that is missing is written, of what was done then. */
+static int run_nothing(struct wipe_command *wipe)
+{
+    if (access(wipe->report_path, F_OK) == 0 || errno != ENOENT) {
+        return command_fail("%s was finished; nothing was done now; use another --state for another wipe",
+                            wipe->state->path);
+    }
+    fprintf(stderr, "trilith: %s was finished; nothing was done now but to write its missing report\n",
+            wipe->state->path);
+    int result = report(wipe);
+    return result == 0 && medium_result(wipe->state) != MEDIUM_ERASED ? say_failure(wipe->state) : result;
+}
+
 /* May it be erased, and did the operator name it? */
 static int check_permission(struct wipe_command *wipe)
 {
@@ -448,8 +464,7 @@ static int check_permission(struct wipe_command *wipe)
     }
     if (repeated == NULL || !medium_is_named(&wipe->identity, repeated)) {
         return command_fail("%s will not be erased: repeat %s with --yes-erase, so that it is surely this one",
-                            wipe->identity.path,
-                            wipe->identity.serial[0] == '\0' ? wipe->identity.name : wipe->identity.serial);
+                            wipe->identity.path, medium_name_to_repeat(&wipe->identity));
     }
     return 0;
 }
@@ -513,7 +528,10 @@ static int wipe_medium(struct wipe_command *wipe, const char *state_path)
         result = choose_technique(wipe);
         result = result == 0 ? begin(wipe, state_path) : result;
     }
-    return result == 0 ? run_wipe(wipe) : result;
+    if (result != 0) {
+        return result;
+    }
+    return wipe->state->phase == MEDIUM_FINISHED ? run_nothing(wipe) : run_wipe(wipe);
 }
 
 int command_disk_wipe(struct command *command)
@@ -528,6 +546,9 @@ int command_disk_wipe(struct command *command)
     }
     if ((command->argument_count == 1) == has_directory) {
         return command_usage(command, "give a DEVICE, or --directory DIR");
+    }
+    if (has_directory && command_option(command, "--dead") != NULL) {
+        return command_usage(command, "--dead is for a DEVICE, not for a --directory");
     }
     if (verify != NULL && !read_verify(verify, &wipe.verify)) {
         return command_usage(command, "\"%s\" is no read-back: full, r1-10pct, quick", verify);

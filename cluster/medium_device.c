@@ -277,7 +277,13 @@ enum status medium_identify(const struct medium_system *system, const char *path
 
 bool medium_is_named(const struct medium_identity *identity, const char *repeated)
 {
-    return repeated[0] != '\0' && (strcmp(repeated, identity->name) == 0 || strcmp(repeated, identity->serial) == 0);
+    return repeated[0] != '\0' && (strcmp(repeated, identity->name) == 0 ||
+                                   (identity->kind != MEDIUM_PARTITION && strcmp(repeated, identity->serial) == 0));
+}
+
+const char *medium_name_to_repeat(const struct medium_identity *identity)
+{
+    return identity->serial[0] == '\0' || identity->kind == MEDIUM_PARTITION ? identity->name : identity->serial;
 }
 
 static bool texts_agree(const char *a, const char *b)
@@ -293,6 +299,9 @@ bool medium_same(const struct medium_identity *a, const struct medium_identity *
     }
     if (a->kind == MEDIUM_IMAGE || a->kind == MEDIUM_DIRECTORY) {
         return a->device == b->device && a->inode == b->inode;
+    }
+    if (a->kind == MEDIUM_PARTITION && strcmp(a->name, b->name) != 0) {
+        return false; /* The serial number and the WWN are those of the disk, which its other partitions have too. */
     }
     /* Names change from boot to boot: they count only when there is nothing better. */
     bool recognised = (a->serial[0] != '\0' && b->serial[0] != '\0') || (a->wwn[0] != '\0' && b->wwn[0] != '\0');

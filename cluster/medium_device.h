@@ -66,10 +66,14 @@ MUST_USE enum status medium_identify(const struct medium_system *system, const c
 MUST_USE enum status medium_check_free(const struct medium_system *system, const struct medium_identity *identity,
                                        char *message);
 
-/* Whether `repeated`, what the operator typed again, names this medium: its serial number or its name. */
+/* Whether `repeated`, what the operator typed again, names this medium: its serial number or its name; of a
+ * partition only its name, as the serial number is the disk's. */
 bool medium_is_named(const struct medium_identity *identity, const char *repeated);
+/* What the operator is asked to type. */
+const char *medium_name_to_repeat(const struct medium_identity *identity);
 
-/* Whether both are the same medium, however it is called today: everything that is known of both agrees. */
+/* Whether both are the same medium, however it is called today: everything that is known of both agrees. A
+ * partition must have the same name, too. */
 bool medium_same(const struct medium_identity *a, const struct medium_identity *b);
 
 /* ---- raw access --------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -272,11 +273,39 @@ static enum status collect_files(struct medium_wipe *wipe, int directory, const 
     return medium_state_save(wipe->state);
 }
 
+/* What was counted belongs to files that are still there: one that was removed had nothing to count. */
+static void forget_failures(struct medium_state *state)
+{
+    state->steps[0].errors = 0;
+    state->check.mismatch = 0;
+    state->check.unreadable = 0;
+    state->check.place_count = 0;
+    state->scan.label_hits = 0;
+    state->scan.fingerprint_hits = 0;
+    state->scan.place_count = 0;
+}
+
+/* While a file is left, the superblock stays, and the directory is known as a disk. */
+static enum status stop_unfinished(struct medium_wipe *wipe, uint64_t left)
+{
+    snprintf(wipe->message, sizeof(wipe->message),
+             "NOT erased: %" PRIu64 " files could not be overwritten and read back; they and the superblock were kept; "
+             "run the same command again to try them once more",
+             left);
+    return STATUS_IO;
+}
+
 static enum status wipe_files(struct medium_wipe *wipe, int directory, const struct file_list *list)
 {
     struct medium_state *state = wipe->state;
+    uint64_t files_before = state->files;
+    forget_failures(state);
     residue_scan_begin(&state->scan, &state->prints);
     for (size_t i = 0; i < list->count; i++) {
+        uint64_t left = i - (state->files - files_before);
+        if (left > 0 && strcmp(list->names[i], SUPERBLOCK_FILE) == 0) {
+            return stop_unfinished(wipe, left);
+        }
         enum status status = wipe_file(wipe, directory, list->names[i]);
         if (status == STATUS_OK) {
             status = medium_state_save(state);
@@ -287,6 +316,10 @@ static enum status wipe_files(struct medium_wipe *wipe, int directory, const str
         if (wipe->progress != NULL) {
             wipe->progress(wipe, "files", i + 1, list->count, true);
         }
+    }
+    uint64_t left = list->count - (state->files - files_before);
+    if (left > 0) {
+        return stop_unfinished(wipe, left);
     }
     wipe_memory(state->seed, sizeof(state->seed));
     state->seed_kept = false;

@@ -3,8 +3,9 @@
  * Its segment files and its superblock are overwritten in place, flushed, read back and removed; the superblock last,
  * so that a directory which is half done is still known as one. Whatever else lies there is left alone. Nothing is
  * claimed of the medium: where the file system moved blocks, or keeps copies of them, they still hold what they held. A
- * file whose read-back differs is kept, and there is no success.
- * Errors     As medium_wipe.h.
+ * file that can't be written, or whose read-back differs, is kept, and with it the superblock and the seed: the wipe
+ * stays where it is and tries what is left once more when called again.
+ * Errors     As medium_wipe.h; STATUS_IO also when files are left.
  * Threads    One. */
 #ifndef TRILITH_CLUSTER_MEDIUM_DIRECTORY_H
 #define TRILITH_CLUSTER_MEDIUM_DIRECTORY_H

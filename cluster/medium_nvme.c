@@ -22,6 +22,10 @@
 #define IDENTIFY_OACS       256u
 #define IDENTIFY_SANICAP    328u
 #define IDENTIFY_FNA        524u
+#define IDENTIFY_NN         516u
+#define IDENTIFY_ACTIVE     0x02u /* namespaces that are attached */
+#define IDENTIFY_ALLOCATED  0x10u /* all that exist */
+#define OACS_NAMESPACES     0x08u /* namespaces can be made and attached */
 #define LOG_BYTES           512u
 #define TIMEOUT_MS          60000u
 
@@ -46,6 +50,25 @@ static enum status submit(struct nvme *nvme, struct nvme_admin_cmd *command)
     return result == 0 ? STATUS_OK : STATUS_IO;
 }
 
+/* How many namespaces its sanitize would erase; 0: it does not say. */
+static uint32_t count_namespaces(struct nvme *nvme, uint16_t oacs)
+{
+    uint8_t list[IDENTIFY_BYTES] = {0};
+    struct nvme_admin_cmd command = {.opcode = NVME_IDENTIFY,
+                                     .addr = (uint64_t)(uintptr_t)list,
+                                     .data_len = sizeof(list),
+                                     .cdw10 = (oacs & OACS_NAMESPACES) != 0 ? IDENTIFY_ALLOCATED : IDENTIFY_ACTIVE};
+    if (submit(nvme, &command) != STATUS_OK) {
+        return 0;
+    }
+    struct byte_reader reader = byte_reader_of(list, sizeof(list));
+    uint32_t count = 0;
+    while (count < IDENTIFY_BYTES / 4 && read_u32(&reader) != 0) {
+        count++;
+    }
+    return count;
+}
+
 static enum status nvme_ability(struct sanitizer *sanitizer, struct sanitize_ability *ability)
 {
     uint8_t page[IDENTIFY_BYTES] = {0};
@@ -61,6 +84,8 @@ static enum status nvme_ability(struct sanitizer *sanitizer, struct sanitize_abi
     struct byte_reader sanicap = byte_reader_of(page + IDENTIFY_SANICAP, 4);
     *ability =
         (struct sanitize_ability){.sanicap = read_u32(&sanicap), .oacs = read_u16(&oacs), .fna = page[IDENTIFY_FNA]};
+    struct byte_reader most = byte_reader_of(page + IDENTIFY_NN, 4);
+    ability->namespaces = read_u32(&most) == 1 ? 1 : count_namespaces(nvme_of(sanitizer), ability->oacs);
     return STATUS_OK;
 }
 

@@ -388,6 +388,6 @@ json_t *medium_plan(const struct medium_identity *identity, enum medium_techniqu
         rate == 0 ? json_null()
                   : json_integer((json_int_t)expected_seconds(identity, technique, verify, rate, sanitize_seconds)),
         &good);
-    put(plan, "repeat_to_erase", json_string(identity->serial[0] != '\0' ? identity->serial : identity->name), &good);
+    put(plan, "repeat_to_erase", json_string(medium_name_to_repeat(identity)), &good);
     return finish(plan, good);
 }

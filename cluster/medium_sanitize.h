@@ -37,6 +37,7 @@ struct sanitize_ability {
     uint32_t sanicap;
     uint16_t oacs;
     uint8_t fna;
+    uint32_t namespaces; /* how many the controller has, attached here or not; 0: not known. Not kept in the state */
 };
 
 struct sanitize_log {

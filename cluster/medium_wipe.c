@@ -381,7 +381,13 @@ static void note_progress(struct sanitize_run *run, uint32_t of_65536)
 
 static enum status sanitize(struct medium_wipe *wipe, struct medium_step *step)
 {
-    CHECK(wipe->sanitizer != NULL);
+    if (wipe->sanitizer == NULL) {
+        snprintf(
+            wipe->message, sizeof(wipe->message),
+            "the wipe was begun with the device's own sanitize, and %s can't be asked for it now; nothing was done",
+            wipe->state->identity.name);
+        return STATUS_UNSUPPORTED;
+    }
     struct device_run device = {.run = {.sanitizer = wipe->sanitizer,
                                         .action = wipe->state->action,
                                         .issued = step->issued,

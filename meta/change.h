@@ -40,6 +40,8 @@ struct change {
     uint64_t time_ms;
     uint64_t index; /* of the command in the journal */
     struct outcome outcome;
+    struct taken_wipe *taken; /* wipes that change hands (erasure.h), in the scratch, newest first */
+    size_t taken_count;
 };
 
 #endif

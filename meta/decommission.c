@@ -177,8 +177,8 @@ static json_t *disk_stages(bool dead)
         "The disk is removed for good, and a certificate is issued."};
     static const char *const gone[] = {
         "Every placement group of the disk is restored on another one from the other members.",
-        "The disk is removed for good; what it owed is settled by the destruction of the keys alone, which is waited "
-        "for.",
+        ("The disk is removed for good; what it owed is settled by the destruction of the keys alone, which is waited "
+         "for."),
         "A certificate is issued that says that no sanitization was possible."};
     return dead ? texts(gone, ARRAY_LENGTH(gone)) : texts(alive, ARRAY_LENGTH(alive));
 }
@@ -331,7 +331,7 @@ static enum status node_plan(const struct request_plan_parts *parts, Trilith__Re
 {
     static const char *const stages[] = {
         "Every disk of the node is decommissioned by a request of its own: trilith disk decommission.",
-        "The node is removed from the map; it may not come back under its key.", "A certificate is issued."};
+        "The node is removed from the map.", "A certificate is issued."};
     static const char *const not_covered[] = {
         "Memory of the machine that is not a disk of the cluster: boot medium, BMC, RAID cache, NVDIMM.",
         "The node's private key: delete it with the machine's boot medium."};
@@ -504,13 +504,16 @@ static bool has_store(const json_t *media, const Trilith__MapDisk *disk)
 static bool medium_matches(const json_t *report, const Trilith__MapDisk *disk, const Trilith__Medium *medium)
 {
     const json_t *media = json_object_get(report, "media");
+    const char *kind = medium_text(report, "kind");
+    bool whole = strcmp(kind, "disk") == 0;
     bool is_tied = has_store(media, disk);
-    if (medium == NULL) {
+    /* The serial number and the WWN of a part are those of the whole, of which other parts may hold other disks. A
+     * dead one could not be read, and is never taken as erased. */
+    if (medium == NULL || (!whole && strcmp(kind, "dead") != 0 && !is_tied)) {
         return is_tied;
     }
     const char *serial = medium_text(media, "serial");
     const char *wwn = medium_text(media, "wwn");
-    bool whole = strcmp(medium_text(report, "kind"), "disk") == 0;
     uint64_t bytes = medium_number(media, "capacity_bytes");
     if ((both_known(serial, medium->serial) && strcmp(serial, medium->serial) != 0) ||
         (both_known(wwn, medium->wwn) && strcmp(wwn, medium->wwn) != 0) ||

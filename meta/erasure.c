@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TENANT_DRAFTS_MAX   8u /* tenants whose orphans one command takes; the disk asks again about the rest */
-#define REQUESTED_BYTES_MAX 256u
+#define TENANT_DRAFTS_MAX 8u /* tenants whose orphans one command takes; the disk asks again about the rest */
 
 _Static_assert(ERASURE_REF_BYTES == SHA256_BYTES, "an object's name is an HMAC");
 

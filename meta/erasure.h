@@ -33,6 +33,7 @@
 
 #include "meta/change.h"
 
+#define REQUESTED_BYTES_MAX       256u /* of who asked, as it is kept */
 #define ERASURE_CHUNKS_MAX        1280u
 #define ERASURE_FILL_CHUNKS_MAX   4096u
 #define WIPES_PULLED_MAX          1024u
@@ -119,6 +120,10 @@ MUST_USE enum status erasure_record_wipes(struct change *change, const Trilith__
  * else the tables have failed. */
 MUST_USE enum status erasure_settle_removed(struct change *change, uint32_t disk_id, bool dead, uint32_t max,
                                             bool *more);
+
+/* At the end of every command: wipes that it let an erasure take over from others are taken off those, once for all
+ * erasures that the command opened. STATUS_OK, else the tables have failed. */
+MUST_USE enum status erasure_end_change(struct change *change);
 
 /* STATUS_OK: condemned; STATUS_NOT_FOUND. */
 MUST_USE enum status erasure_find_condemned(struct tables *tables, const uint8_t chunk_id[16]);

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/digest.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define PLANNED_WIPE_BYTES (4 + 16)
@@ -140,8 +141,37 @@ static enum status disk_ask(struct erasure_draft *draft, uint32_t disk_id)
     return STATUS_OK;
 }
 
-/* Let `disk_id` owe a wipe of `chunk`, unless it owes one already. A disk that was removed answers for nothing any
- * more, unless it `has` the copy by its own word: then it is back, and can wipe it. */
+struct taken_wipe {
+    uint64_t erasure_id; /* that was owed it */
+    uint32_t disk_id;
+    struct taken_wipe *next;
+};
+
+/* The disk owes the wipe to another erasure. Does this one take it over? STATUS_NOT_FOUND: it does. */
+static enum status draft_take_over(struct erasure_draft *draft, uint32_t disk_id, const struct wipe_owed *before)
+{
+    struct tables *tables = draft->change->tables;
+    Trilith__ErasureRecord *other = NULL;
+    if (before->erasure_id == draft->id || !erasure_is_certifiable(draft->record)) {
+        return STATUS_OK;
+    }
+    enum status status = erasure_record(tables, before->erasure_id, &other);
+    if (status != STATUS_OK) {
+        return tables_missing(tables, status);
+    }
+    if (erasure_is_certifiable(other)) {
+        return STATUS_OK;
+    }
+    struct taken_wipe *taken = scratch_take(&tables->scratch, sizeof(*taken));
+    if (taken == NULL) {
+        return tables_fail(tables, STATUS_TOO_LARGE);
+    }
+    *taken = (struct taken_wipe){.erasure_id = before->erasure_id, .disk_id = disk_id, .next = draft->change->taken};
+    draft->change->taken = taken;
+    draft->change->taken_count++;
+    return STATUS_NOT_FOUND;
+}
+
 enum status draft_owe(struct erasure_draft *draft, uint32_t disk_id, bool has, const uint8_t *chunk)
 {
     struct tables *tables = draft->change->tables;
@@ -150,12 +180,16 @@ enum status draft_owe(struct erasure_draft *draft, uint32_t disk_id, bool has, c
     if (status == STATUS_OK) {
         status = wipe_get(tables, disk_id, chunk, &before);
     }
+    bool is_owed = status == STATUS_OK;
+    if (is_owed) {
+        status = draft_take_over(draft, disk_id, &before);
+    }
     if (status != STATUS_NOT_FOUND) {
         return status;
     }
     draft_take_id(draft);
     draft->record->wipes_total++;
-    if (has || draft->standing[disk_id] == DISK_STANDS) {
+    if (has || is_owed || draft->standing[disk_id] == DISK_STANDS) {
         const struct wipe_owed owed = {.erasure_id = draft->id, .technique = draft->record->technique};
         wipe_put(tables, disk_id, chunk, &owed);
         draft->owed[disk_id]++;
@@ -217,6 +251,58 @@ static enum status draft_put_removed(struct erasure_draft *draft, uint32_t disk_
     wipes->finished_ms = change->time_ms;
     tables_put(change->tables, key_disk_wipes(draft->id, disk_id), wipes);
     return STATUS_OK;
+}
+
+static int taken_order(const void *left, const void *right)
+{
+    const struct taken_wipe *a = *(const struct taken_wipe *const *)left;
+    const struct taken_wipe *b = *(const struct taken_wipe *const *)right;
+    if (a->erasure_id != b->erasure_id) {
+        return a->erasure_id < b->erasure_id ? -1 : 1;
+    }
+    return a->disk_id < b->disk_id ? -1 : a->disk_id > b->disk_id ? 1 : 0;
+}
+
+/* Take what was taken over off one erasure: `count` wipes, by disk. */
+static enum status let_go_of_one(struct change *change, struct taken_wipe *const *taken, size_t count)
+{
+    uint64_t erasure_id = taken[0]->erasure_id;
+    Trilith__ErasureRecord *record = NULL;
+    enum status status = erasure_record(change->tables, erasure_id, &record);
+    for (size_t first = 0, end = 0; status == STATUS_OK && first < count; first = end) {
+        while (end < count && taken[end]->disk_id == taken[first]->disk_id) {
+            end++;
+        }
+        status = erasure_let_go(change, erasure_id, record, taken[first]->disk_id, (uint32_t)(end - first));
+    }
+    if (status == STATUS_OK) {
+        erasure_let_go_end(change, erasure_id, record);
+    }
+    return status;
+}
+
+enum status erasure_end_change(struct change *change)
+{
+    if (change->taken_count == 0) {
+        return STATUS_OK;
+    }
+    struct taken_wipe **taken = scratch_take(&change->tables->scratch, change->taken_count * sizeof(taken[0]));
+    if (taken == NULL) {
+        return tables_fail(change->tables, STATUS_TOO_LARGE);
+    }
+    size_t count = 0;
+    for (struct taken_wipe *wipe = change->taken; wipe != NULL; wipe = wipe->next) {
+        taken[count++] = wipe;
+    }
+    qsort(taken, count, sizeof(taken[0]), taken_order);
+    enum status status = STATUS_OK;
+    for (size_t first = 0, end = 0; status == STATUS_OK && first < count; first = end) {
+        while (end < count && taken[end]->erasure_id == taken[first]->erasure_id) {
+            end++;
+        }
+        status = let_go_of_one(change, taken + first, end - first);
+    }
+    return status;
 }
 
 /* Write it down. */

@@ -31,8 +31,10 @@ struct erasure_draft *draft_begin(struct change *change, uint64_t tenant_id, con
 void draft_take_id(struct erasure_draft *draft);
 /* What this command punctures is taken by the next seal. */
 void draft_puncture(struct erasure_draft *draft);
-/* Let `disk_id` owe a wipe of `chunk`, unless it owes one already. One that is removed has settled it by that, unless
- * it `has` the copy by its own word: then it is back. STATUS_OK, else the tables have failed. */
+/* Let `disk_id` owe a wipe of `chunk`. If it owes one already, that stays as it is; but an erasure that will have a
+ * certificate takes it over from one that will not (a copy that was moved away, say): it must not be closed before that
+ * copy is gone, too. A disk that is removed has settled it by that, unless it `has` the copy by its own word: then it is
+ * back. STATUS_OK, else the tables have failed. */
 MUST_USE enum status draft_owe(struct erasure_draft *draft, uint32_t disk_id, bool has, const uint8_t *chunk);
 /* Every disk that is, was or is about to be a member of the PG, and `holder`, which says that it has a copy, unless it
  * is 0, owes a wipe of `chunk`. STATUS_NOT_FOUND: no such PG. */
@@ -48,6 +50,11 @@ MUST_USE enum status draft_end(struct erasure_draft *draft);
 void erasure_finish(struct change *change, uint64_t erasure_id, Trilith__ErasureRecord *record);
 /* They were, and there are more now. STATUS_OK, else the tables have failed. */
 MUST_USE enum status erasure_unfinish(struct change *change, uint64_t erasure_id, Trilith__ErasureRecord *record);
+/* Wipes that `disk_id` owed to an erasure are owed to another one from now on. The caller ends it (erasure_let_go_end())
+ * when it has named all its disks. STATUS_OK, else the tables have failed. */
+MUST_USE enum status erasure_let_go(struct change *change, uint64_t erasure_id, Trilith__ErasureRecord *record,
+                                    uint32_t disk_id, uint32_t wipes);
+void erasure_let_go_end(struct change *change, uint64_t erasure_id, Trilith__ErasureRecord *record);
 
 /* What was settled on a disk so far, or an empty record. */
 MUST_USE enum status disk_wipes_get(struct tables *tables, uint64_t erasure_id, uint32_t disk_id,

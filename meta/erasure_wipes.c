@@ -116,6 +116,35 @@ enum status erasure_unfinish(struct change *change, uint64_t erasure_id, Trilith
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
+/* ---- wipes that go to another erasure ------------------------------------------------------------ */
+
+enum status erasure_let_go(struct change *change, uint64_t erasure_id, Trilith__ErasureRecord *record, uint32_t disk_id,
+                           uint32_t wipes)
+{
+    struct tables *tables = change->tables;
+    struct table_key key = key_erasure_disk(erasure_id, disk_id);
+    uint64_t disk_owes = 0;
+    if (tables_get_number(tables, key, &disk_owes) != STATUS_OK || disk_owes < wipes ||
+        record->wipes_total - record->wipes_done < wipes) {
+        return tables_fail(tables, STATUS_CORRUPT);
+    }
+    record->wipes_total -= wipes;
+    if (disk_owes == wipes) {
+        tables_delete(tables, key);
+    } else {
+        tables_put_number(tables, key, disk_owes - wipes);
+    }
+    return STATUS_OK;
+}
+
+void erasure_let_go_end(struct change *change, uint64_t erasure_id, Trilith__ErasureRecord *record)
+{
+    if (erasure_is_wiped(record)) {
+        erasure_finish(change, erasure_id, record);
+    }
+    tables_put(change->tables, key_erasure(erasure_id), record);
+}
+
 /* ---- settling ---------------------------------------------------------------------------------- */
 
 /* What is to be settled on one disk by one command. */
@@ -342,6 +371,13 @@ enum status erasure_record_wipes(struct change *change, const Trilith__RecordWip
         settlement.attestation = attestation;
     } else if (command->attestation_packed.len > 0) {
         settlement.attestation = command->attestation_sha256.data;
+    }
+    /* Said again, perhaps long after: what was owed anew meanwhile is not settled by it. */
+    if (settlement.attestation != NULL) {
+        enum status known = tables_find(change->tables, key_attestation(settlement.attestation));
+        if (known != STATUS_NOT_FOUND) {
+            return known;
+        }
     }
     size_t count = command->n_results;
     Trilith__WipeResult **sorted = scratch_take(&change->tables->scratch, (count + 1) * sizeof(Trilith__WipeResult *));

@@ -375,8 +375,9 @@ static json_t *begin(const struct evidence_issuer *issuer, const Trilith__Erasur
         .residues = evidence_residues_of(issuer, copies, shares_pending),
         .not_claimed = EVIDENCE_BIT(NOT_CLAIMED_MEDIA_LEVEL) | EVIDENCE_BIT(NOT_CLAIMED_OUTSIDE_COPIES) |
                        EVIDENCE_BIT(NOT_CLAIMED_READERS) | EVIDENCE_BIT(NOT_CLAIMED_EARLIER_ROOT) |
-                       EVIDENCE_BIT(NOT_CLAIMED_METADATA_NAMES)};
-    common.not_claimed |= copies->disks > 0 ? EVIDENCE_BIT(NOT_CLAIMED_LYING_NODE) : 0;
+                       EVIDENCE_BIT(NOT_CLAIMED_METADATA_NAMES) | EVIDENCE_BIT(NOT_CLAIMED_OTHER_WRITES)};
+    common.not_claimed |=
+        copies->disks > 0 ? EVIDENCE_BIT(NOT_CLAIMED_LYING_NODE) | EVIDENCE_BIT(NOT_CLAIMED_UNIT_TAGS) : 0;
     common.not_claimed |= copies->dead > 0 ? EVIDENCE_BIT(NOT_CLAIMED_LOST_DISKS) : 0;
     if (common.checks == NULL) {
         return NULL;

@@ -200,7 +200,8 @@ static json_t *begin(const struct tenant_facts *facts, const char *id, uint64_t 
         .not_claimed = EVIDENCE_BIT(NOT_CLAIMED_MEDIA_LEVEL) | EVIDENCE_BIT(NOT_CLAIMED_OUTSIDE_COPIES) |
                        EVIDENCE_BIT(NOT_CLAIMED_READERS) | EVIDENCE_BIT(NOT_CLAIMED_EARLIER_ROOT) |
                        EVIDENCE_BIT(NOT_CLAIMED_METADATA_NAMES) | EVIDENCE_BIT(NOT_CLAIMED_PEOPLE)};
-    common.not_claimed |= copies->disks > 0 ? EVIDENCE_BIT(NOT_CLAIMED_LYING_NODE) : 0;
+    common.not_claimed |=
+        copies->disks > 0 ? EVIDENCE_BIT(NOT_CLAIMED_LYING_NODE) | EVIDENCE_BIT(NOT_CLAIMED_UNIT_TAGS) : 0;
     common.not_claimed |= copies->dead > 0 ? EVIDENCE_BIT(NOT_CLAIMED_LOST_DISKS) : 0;
     return common.checks == NULL ? NULL : evidence_begin(facts->issuer, &common);
 }

@@ -65,7 +65,13 @@ const char *evidence_residue_text(const char *code);
     X(READERS, "Nothing is said of copies that readers received before the erasure.")                                  \
     X(EARLIER_ROOT, "Whoever held the vault's root and the stored data before the erasure may have kept both.")        \
     X(LOST_DISKS, "Nothing was overwritten on the disks listed as ce-only.")                                           \
-    X(METADATA_NAMES, "Erasure of names, sizes and times from metadata files.")                                        \
+    X(METADATA_NAMES, "Nothing is said of names, sizes and times in old metadata files.")                              \
+    X(OTHER_WRITES,                                                                                                    \
+      "Chunks of failed attempts to write the object, and of earlier sealings of it, are erasures of their own and "   \
+      "are not counted here; the key of a failed attempt goes with its lease at the latest.")                          \
+    X(UNIT_TAGS,                                                                                                       \
+      "Authentication tags and checksums of the erased units stay in the log's headers until its segments are "        \
+      "cleaned; content can't be made from them.")                                                                     \
     X(KEY_CUSTODY, "How the holder of the signing key guards it is not shown by a signature.")                         \
     X(PEOPLE, "That the people named did what they signed for is shown by their signatures alone.")
 

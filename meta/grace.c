@@ -90,7 +90,8 @@ enum status grace_begin(struct change *change, const Trilith__BucketRecord *buck
     record.reason = scratch_copy(&tables->scratch, cause->reason, strlen(cause->reason));
     record.requested_by = none;
     if (cause->requested_by != NULL) {
-        record.requested_by = scratch_copy(&tables->scratch, cause->requested_by, strlen(cause->requested_by));
+        record.requested_by =
+            scratch_copy(&tables->scratch, cause->requested_by, strnlen(cause->requested_by, REQUESTED_BYTES_MAX));
     }
     record.ref_salt = ref_salt;
     if (record.reason == NULL || record.requested_by == NULL) {

@@ -3,6 +3,7 @@
 
 #include "meta/erasure.h"
 #include "meta/registry.h"
+#include "meta/requests.h"
 
 #include <string.h>
 
@@ -346,6 +347,29 @@ static Trilith__MapDisk *disk_of_map(const Trilith__Map *map, uint32_t disk_id)
     return NULL;
 }
 
+/* STATUS_CONFLICT: a request that runs takes the disk out; only cancelling that lets it stay. The one that this change
+ * is about (outcome.id) is just being cancelled. */
+static enum status disk_may_stay(const struct change *change, uint32_t disk_id)
+{
+    struct tables *tables = change->tables;
+    Trilith__RequestRecord *record = NULL;
+    uint64_t id = 0;
+    for (;;) {
+        size_t used_bytes = tables->scratch.used;
+        enum status status = request_next_open(tables, id, &record);
+        if (status != STATUS_OK) {
+            return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+        }
+        const Trilith__Request *request = record->request;
+        id = request->id;
+        if (request->kind == TRILITH__REQUEST_KIND__REQUEST_DISK && request->disk_id == disk_id &&
+            request->state == TRILITH__REQUEST_STATE__REQUEST_RUNNING && id != change->outcome.id) {
+            return STATUS_CONFLICT;
+        }
+        tables->scratch.used = used_bytes;
+    }
+}
+
 enum status moves_disk_drain(struct change *change, const Trilith__DiskDrainRequest *command)
 {
     struct tables *tables = change->tables;
@@ -368,6 +392,10 @@ enum status moves_disk_drain(struct change *change, const Trilith__DiskDrainRequ
     }
     if (command->on && domains_open(map, command->disk_id) < DISK_DOMAINS_MIN) {
         return STATUS_CONFLICT;
+    }
+    status = command->on ? STATUS_OK : disk_may_stay(change, disk->id);
+    if (status != STATUS_OK) {
+        return status;
     }
     uint64_t epoch = change->cluster->map_epoch + 1;
     disk->phase = command->on ? TRILITH__DISK_PHASE__DISK_DRAINING : TRILITH__DISK_PHASE__DISK_ACTIVE;

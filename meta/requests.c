@@ -299,6 +299,21 @@ static enum status approval_check(struct change *change, const Trilith__Request 
     return approver_is_new(change->tables, request, *person);
 }
 
+/* Of people who may still approve: who was removed meanwhile does not count. */
+static enum status approvals_count(struct tables *tables, const Trilith__Request *request, uint32_t *count)
+{
+    *count = 0;
+    for (size_t i = 0; i < request->n_approvals; i++) {
+        Trilith__Person *person = NULL;
+        enum status status = person_get(tables, request->approvals[i]->person, &person);
+        if (status != STATUS_OK) {
+            return tables_missing(tables, status); /* Who has signed stays on record. */
+        }
+        *count += person->removed_ms == 0;
+    }
+    return STATUS_OK;
+}
+
 /* The last approval has come: it runs. */
 static enum status request_start(struct change *change, Trilith__RequestRecord *record)
 {
@@ -315,6 +330,7 @@ enum status request_approve(struct change *change, const Trilith__RequestApprove
 {
     Trilith__RequestRecord *record = NULL;
     Trilith__Person *person = NULL;
+    uint32_t count = 0;
     if (command->jws.len == 0 || command->jws.len > APPROVAL_BYTES_MAX) {
         return STATUS_INVALID;
     }
@@ -325,7 +341,10 @@ enum status request_approve(struct change *change, const Trilith__RequestApprove
     if (status == STATUS_OK) {
         status = approval_add(change, record->request, command);
     }
-    if (status == STATUS_OK && record->request->n_approvals >= REQUEST_APPROVALS) {
+    if (status == STATUS_OK) {
+        status = approvals_count(change->tables, record->request, &count);
+    }
+    if (status == STATUS_OK && count >= REQUEST_APPROVALS) {
         status = request_start(change, record);
     }
     if (status == STATUS_OK) {
@@ -379,6 +398,7 @@ static enum status request_cancel(struct change *change, Trilith__RequestRecord 
     if (kind->cancel == NULL && !open) {
         return STATUS_CONFLICT;
     }
+    change->outcome.id = record->request->id; /* moves_disk_drain() looks at it. */
     enum status status = kind->cancel == NULL ? STATUS_OK : kind->cancel(change, record);
     if (status == STATUS_OK) {
         request_close(change, record, TRILITH__REQUEST_STATE__REQUEST_CANCELLED, stage);

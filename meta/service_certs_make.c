@@ -217,8 +217,24 @@ static enum status gateways_ask(struct certifier *certifier)
     round->gateways = (uint32_t)map->n_nodes;
     for (size_t i = 0; i < map->n_nodes && i < CERTIFIER_NODES_MAX; i++) {
         certifier->keys_since[i] = membership_keys_since(&service->membership, map->nodes[i]->id);
+        certifier->silence_ns[i] =
+            membership_silence_ns(&service->membership, map->nodes[i]->id, loop_now_ns(service->parts.loop));
     }
     return STATUS_OK;
+}
+
+/* Have all of them let go? A node that speaks has to say so: one long download keeps its key as long as it lasts. One that
+ * has been silent for a lease can't have renewed what it needs beside the key, and so has given up. */
+static bool gateways_let_go(const struct certifier *certifier, uint64_t index, bool lease_is_over)
+{
+    uint64_t lease_ns = certifier->service->options.key_lease_ms * NS_PER_MS;
+    for (size_t i = 0; i < certifier->round.gateways && i < CERTIFIER_NODES_MAX; i++) {
+        bool is_silent = lease_is_over && certifier->silence_ns[i] >= lease_ns;
+        if (certifier->keys_since[i] < index && !is_silent) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* How many of them can't have a key in memory that was punctured at `index`. */
@@ -242,9 +258,10 @@ static enum status take_due(struct certifier *certifier, uint64_t erasure_id)
     if (status != STATUS_OK || record->tenant_request != 0) {
         return status; /* A tenant's has the certificate of its request. */
     }
-    uint32_t acked = gateways_acked(certifier, record->punctured_index != 0 ? record->punctured_index : record->index);
+    uint64_t index = record->punctured_index != 0 ? record->punctured_index : record->index;
+    uint32_t acked = gateways_acked(certifier, index);
     bool lease_is_over = round->now_ms >= record->punctured_ms + certifier->service->options.key_lease_ms;
-    if (acked == round->gateways || lease_is_over) {
+    if (gateways_let_go(certifier, index, lease_is_over)) {
         round->acked[round->due_count] = acked;
         round->due[round->due_count++] = erasure_id;
     }

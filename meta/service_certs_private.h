@@ -84,6 +84,7 @@ struct certifier {
     uint64_t retry_ns;                        /* not before: something has failed */
     uint32_t manifest_of;                     /* the manifest of this key is known to be in the ledger */
     uint64_t keys_since[CERTIFIER_NODES_MAX]; /* of each node of the map */
+    uint64_t silence_ns[CERTIFIER_NODES_MAX]; /* since each was heard of */
     char origin[CHECKPOINT_ORIGIN_BYTES];
     char message[KMS_MESSAGE_BYTES + 64]; /* why nothing is issued; empty: nothing is wrong */
     struct rpc_request *rotation;         /* waits for the next key */

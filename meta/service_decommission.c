@@ -42,8 +42,19 @@ static void drain(struct meta_service *service, const Trilith__RequestRecord *re
     (void)ignored; /* Else with the next tick. */
 }
 
-/* The proof that a disk is empty: by the tables, and by its node's own word. A dead one has no word; one that still
- * answers is not dead, and waits. */
+/* Whether a disk is as dead as its request says: its node is down, or is up and says that the disk has failed, or
+ * nothing of it. Silence shows nothing before it has lasted: a leader that has just begun has heard nobody. */
+static bool disk_is_dead(const struct meta_service *service, const Trilith__MapDisk *disk)
+{
+    const struct disk_belief *belief = membership_disk(&service->membership, disk->node_id, disk->id);
+    enum node_state state =
+        membership_node_state(&service->membership, disk->node_id, loop_now_ns(service->parts.loop));
+    return state == NODE_DOWN ||
+           (state == NODE_UP && (belief == NULL || belief->state == TRILITH__DISK_STATE__DISK_FENCED));
+}
+
+/* The proof that a disk is empty: by the tables, and by its node's own word. A dead one has no word; one that is not
+ * known to be dead waits. */
 static void draining_advance(struct meta_service *service, const Trilith__RequestRecord *record)
 {
     struct tables *tables = service_tables(service);
@@ -60,9 +71,7 @@ static void draining_advance(struct meta_service *service, const Trilith__Reques
     enum status status = disk_is_empty(tables, request->disk_id, &left);
     const struct disk_belief *belief = membership_disk(&service->membership, disk->node_id, disk->id);
     bool moved_away = (status == STATUS_OK || status == STATUS_NOT_EMPTY) && left.pgs == 0 && left.coming == 0;
-    bool answers =
-        membership_disk_is_up(&service->membership, disk->node_id, disk->id, loop_now_ns(service->parts.loop));
-    if (!moved_away || (request->dead ? answers : !service_disk_is_empty(service, disk, &left))) {
+    if (!moved_away || !(request->dead ? disk_is_dead(service, disk) : service_disk_is_empty(service, disk, &left))) {
         return;
     }
     bool known = belief != NULL;

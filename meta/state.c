@@ -301,6 +301,9 @@ enum status state_apply(struct state *state, uint64_t index, const void *bytes, 
     change.time_ms = command->time_ms > state->time_ms ? command->time_ms : state->time_ms;
     kv_batch_clear(tables->batch);
     change.outcome.status = change_apply(&change, command);
+    if (change.outcome.status == STATUS_OK) {
+        change.outcome.status = erasure_end_change(&change);
+    }
     if (tables->failed != STATUS_OK) {
         return tables->failed == STATUS_IO ? STATUS_IO : STATUS_CORRUPT;
     }

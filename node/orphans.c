@@ -19,6 +19,7 @@ struct orphans {
     enum { WALK_NONE, WALK_OLD, WALK_MOVED } walk;
     bool wants_moved;        /* PGs have left the disk since the last walk for that began */
     bool is_removed;         /* by the map: for good */
+    bool young;              /* of a removed disk's page: ask about what may not be committed yet */
     uint64_t pgs_mark;       /* which PGs were this disk's, by the last map */
     struct map *map;         /* of this walk for what was moved */
     uint64_t asked_until_ms; /* everything stored before this has been asked about */
@@ -117,6 +118,12 @@ void orphans_map_changed(struct orphans *orphans)
 
 static void page_over(struct orphans *orphans)
 {
+    if (orphans->walk == WALK_MOVED && orphans->is_removed && !orphans->young) {
+        orphans->young = true;
+        page_ask(orphans);
+        return;
+    }
+    orphans->young = false;
     if (!orphans->last_page) {
         orphans->list.from_start = false;
         orphans->list.after = orphans->list.headers[orphans->list.count - 1].id;
@@ -155,11 +162,19 @@ static void page_answered(struct rpc_call *call)
     page_over(orphans);
 }
 
+/* It may be of a write that is not committed yet. */
+static bool is_young(const struct orphans *orphans, const struct chunk_header *header)
+{
+    return header->stored_ms >= orphans->asked_until_ms &&
+           header->stored_ms + orphans->parts.orphan_after_ms > loop_wall_ms(orphans->parts.loop);
+}
+
 static bool is_to_be_asked(const struct orphans *orphans, const struct chunk_header *header)
 {
     if (orphans->walk == WALK_MOVED) {
         const struct map_pg *pg = map_find_pg(orphans->map, header->pg);
-        return orphans->is_removed || (pg != NULL && !is_mine(orphans, pg));
+        return orphans->is_removed ? is_young(orphans, header) == orphans->young
+                                   : (pg != NULL && !is_mine(orphans, pg));
     }
     return header->stored_ms >= orphans->asked_until_ms && header->stored_ms < orphans->cut_ms;
 }
@@ -193,7 +208,7 @@ static void page_ask(struct orphans *orphans)
     request.chunks = pointers;
     request.n_tenant_ids = orphans->asked;
     request.tenant_ids = tenant_ids;
-    request.moved_only = orphans->walk == WALK_MOVED && !orphans->is_removed;
+    request.moved_only = orphans->walk == WALK_MOVED && (!orphans->is_removed || orphans->young);
     memset(&orphans->call, 0, sizeof(orphans->call));
     orphans->call.type = TRILITH__MESSAGE_TYPE__CHUNKS_CHECK;
     orphans->call.deadline_ns = loop_now_ns(orphans->parts.loop) + orphans->parts.call_ns;
@@ -216,6 +231,7 @@ static void page_listed(struct host_job *job)
     bool cut = orphans->list.count > 1 && BUGGIFY(BUGGIFY_NODE_ORPHAN_PAGE_OF_ONE);
     orphans->last_page = orphans->list.count < CHUNK_HOST_LIST_MAX && !cut;
     orphans->list.count = cut ? 1 : orphans->list.count;
+    orphans->young = false;
     page_ask(orphans);
 }
 

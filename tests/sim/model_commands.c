@@ -88,9 +88,10 @@ static void note_owed(struct model *model, uint32_t number, uint64_t now_ns)
     for (uint32_t i = 0; i < MODEL_DISKS_MAX; i++) {
         struct model_copy *copy = &chunk->copies[i];
         uint64_t erasure_id;
-        if (model_disk_of(model, i) == NULL || copy->wipe == MODEL_OWED || model->disks[i].id == 0 ||
-            !row_number(model, key_wipe(model->disks[i].id, chunk->id.bytes), &erasure_id)) {
-            continue;
+        if (model_disk_of(model, i) == NULL || model->disks[i].id == 0 ||
+            !row_number(model, key_wipe(model->disks[i].id, chunk->id.bytes), &erasure_id) ||
+            (copy->wipe == MODEL_OWED && copy->erasure_id == erasure_id)) {
+            continue; /* A wipe that is owed may be taken over by an erasure that comes later. */
         }
         copy->wipe = MODEL_OWED;
         copy->erasure_id = erasure_id;

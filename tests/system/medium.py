@@ -150,7 +150,8 @@ def killed_at_any_time_it_goes_on(bench):
         kills += process.wait() == -signal.SIGKILL
     expect(kills >= 2, f"killed only {kills} times")
     done = bench.wipe(loop, "k", "--json")
-    expect(done.returncode == 0, done.stderr)
+    # The last of them may have come when all was done: then it says so, and does nothing.
+    expect(done.returncode == 0 or "finished" in done.stderr, done.stderr)
     report = bench.report("k")
     expect(report["result"] == "ERASED" and report["sanitization"]["method"] == "clear", f"{report}")
     expect(report["sanitization"]["resumed_after_power_loss"] == kills, f"{kills}: {report['sanitization']}")

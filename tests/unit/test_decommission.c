@@ -121,6 +121,16 @@ Test(decommission, a_report_about_another_medium_is_refused)
                  STATUS_CONFLICT);
 }
 
+Test(decommission, a_part_of_a_disk_is_known_by_its_store_only)
+{
+    uint64_t id = waiting();
+    json_t *part = report_of_disk_1();
+    json_object_set_new(part, "kind", json_string("partition"));
+    json_object_set_new(json_object_get(part, "sanitization"), "method", json_string("none"));
+    json_object_set_new(json_object_get(part, "media"), "stores", json_array());
+    cr_assert_eq(fixture_answer(f, id, fixture_papers(part, "accept")), STATUS_CONFLICT);
+}
+
 Test(decommission, who_verifies_is_another_than_who_wiped)
 {
     uint64_t id = waiting();
@@ -174,11 +184,38 @@ Test(decommission, an_accepted_report_of_a_failure_is_no_acceptance)
     fixture_papers_free(&papers);
 }
 
+static enum status drain(uint32_t disk_id, bool on)
+{
+    Trilith__DiskDrainRequest drain = TRILITH__DISK_DRAIN_REQUEST__INIT;
+    Trilith__Command command = TRILITH__COMMAND__INIT;
+    drain.disk_id = disk_id;
+    drain.on = on;
+    command.change_case = TRILITH__COMMAND__CHANGE_DISK_DRAIN;
+    command.disk_drain = &drain;
+    return fixture_apply(f, &command);
+}
+
+Test(decommission, a_disk_that_is_taken_out_stays_only_when_that_is_called_off)
+{
+    uint64_t id = waiting();
+    Trilith__MapDisk *disk = NULL;
+    cr_assert_eq(drain(2, true), STATUS_OK);
+    cr_assert_eq(drain(2, false), STATUS_OK, "the request is about another one");
+    cr_assert_eq(drain(1, true), STATUS_OK);
+    cr_assert_eq(drain(1, false), STATUS_CONFLICT);
+    cr_assert_eq(registry_disk(fixture_tables(f), 1, &disk), STATUS_OK);
+    cr_assert_eq(disk->phase, TRILITH__DISK_PHASE__DISK_DRAINING);
+    cr_assert_eq(fixture_advance(f, id, DECOMMISSION_MEDIUM, REQUEST_STAGE_CANCELLED, NULL), STATUS_OK);
+    cr_assert_eq(drain(1, true), STATUS_OK);
+    cr_assert_eq(drain(1, false), STATUS_OK);
+}
+
 Test(decommission, it_can_be_called_off_until_the_disk_is_being_removed)
 {
     uint64_t id = waiting();
-    cr_assert_eq(fixture_advance(f, id, DECOMMISSION_MEDIUM, REQUEST_STAGE_CANCELLED, NULL), STATUS_OK);
     Trilith__MapDisk *disk = NULL;
+    cr_assert_eq(drain(1, true), STATUS_OK);
+    cr_assert_eq(fixture_advance(f, id, DECOMMISSION_MEDIUM, REQUEST_STAGE_CANCELLED, NULL), STATUS_OK);
     cr_assert_eq(registry_disk(fixture_tables(f), 1, &disk), STATUS_OK);
     cr_assert_eq(disk->phase, TRILITH__DISK_PHASE__DISK_ACTIVE);
     id = fixture_decommission(f, "2", true);

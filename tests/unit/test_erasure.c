@@ -655,6 +655,38 @@ Test(erasure, of_a_copy_that_was_moved_away_is_for_that_disk_alone)
     fixture_audit(f);
 }
 
+/* A copy that was moved away is not wiped yet when its object is deleted: the object's erasure must wait for it. */
+Test(erasure, takes_over_what_is_still_owed_of_a_copy_that_was_moved_away)
+{
+    fixture_commit_prepare(f, &commit, "a", 1, 2);
+    cr_assert_eq(fixture_commit_apply(f, &commit), STATUS_OK);
+    Trilith__PgRecord *pg = pg_of(f);
+    uint32_t former = outsider_of(pg);
+    pg->former = &former;
+    pg->n_former = 1;
+    fixture_row(f, key_pg(f->pg), pg);
+    cr_assert_eq(fixture_condemn(f, TRILITH__CONDEMN_REASON__CONDEMN_ORPHAN, former, commit.pointers, 2), STATUS_OK);
+    uint64_t moved = f->outcome.erasure_id;
+    cr_assert_eq(erasure_of(moved)->wipes_total, 2);
+    cr_assert_eq(fixture_delete(f, "photos", "a", 1), STATUS_OK);
+    uint64_t id = f->outcome.erasure_id;
+    cr_assert_neq(id, moved);
+    cr_assert_eq(erasure_of(id)->wipes_total, 8, "of three members and a former one");
+    cr_assert_eq(erasure_of(id)->n_open_disks, 4);
+    cr_assert_eq(erasure_of(moved)->wipes_total, 0);
+    cr_assert_eq(erasure_of(moved)->n_open_disks, 0);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(fixture_wipe_all(f, pg_of(f)->members[i], TRILITH__WIPE_OUTCOME__WIPE_WIPED), 2);
+    }
+    (void)fixture_close_epoch(f);
+    cr_assert_eq(erasure_of(id)->closed_ms, 0, "one disk has yet to say");
+    cr_assert_neq(erasure_of(moved)->closed_ms, 0);
+    (void)wipe_everywhere(TRILITH__WIPE_OUTCOME__WIPE_WIPED);
+    cr_assert_neq(erasure_of(id)->closed_ms, 0);
+    cr_assert_eq(state_cluster(f->state)->erasures_open, 0);
+    fixture_audit(f);
+}
+
 Test(erasure, orphans_and_moved_copies_of_one_report_are_two_erasures)
 {
     fixture_commit_prepare(f, &commit, "a", 1, 1);

@@ -200,6 +200,23 @@ Test(medium_device, is_named_by_its_serial_number_or_name_only)
     cr_assert_not(medium_is_named(&identity, ""), "an unknown serial number names nothing");
 }
 
+Test(medium_device, a_partition_is_not_another_one_of_the_same_disk)
+{
+    struct medium_identity one = {
+        .kind = MEDIUM_PARTITION, .name = "sdb1", .disk = "sdb", .serial = "S3RIAL", .wwn = "naa.5", .bytes = MIB(1)};
+    struct medium_identity other = one;
+    cr_assert(medium_same(&one, &other));
+    other.name[3] = '2';
+    cr_assert_not(medium_same(&one, &other), "the serial number is the disk's");
+    cr_assert(medium_is_named(&one, "sdb1"));
+    cr_assert_not(medium_is_named(&one, "S3RIAL"));
+    cr_assert_str_eq(medium_name_to_repeat(&one), "sdb1");
+    one.kind = MEDIUM_DISK;
+    other.kind = MEDIUM_DISK;
+    cr_assert(medium_same(&one, &other), "a disk may be called otherwise after a boot");
+    cr_assert_str_eq(medium_name_to_repeat(&one), "S3RIAL");
+}
+
 Test(medium_device, a_directory_or_a_terminal_is_no_medium)
 {
     struct medium_identity identity;

@@ -1,7 +1,10 @@
 /* test_medium_wipe.c - a wipe reaches every byte, goes on after any end, finds what it did not reach, and never calls
  * that success. */
+#include "cluster/medium_directory.h"
 #include "tests/unit/medium_fixture.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -508,4 +511,64 @@ Test(medium_wipe, another_medium_is_another_one)
     cr_assert_not(medium_same(&disk, &moved));
     cr_assert_not(medium_same(&disk, &nameless));
     faulty.io.close(&faulty.io);
+}
+
+Test(medium_wipe, a_sanitize_that_cant_be_asked_any_more_is_told)
+{
+    begin_device();
+    wipe.state = medium_state_new(image.state, &image.identity, MEDIUM_SANITIZE, MEDIUM_FULL, SANITIZE_BLOCK_ERASE);
+    cr_assert_not_null(wipe.state);
+    wipe.io = &faulty.io;
+    wipe.sanitizer = NULL;
+    cr_assert_eq(medium_wipe_run(&wipe), STATUS_UNSUPPORTED);
+    cr_assert(strstr(wipe.message, "nothing was done") != NULL, "%s", wipe.message);
+    cr_assert_eq(wipe.state->phase, MEDIUM_WIPE);
+    faulty.io.close(&faulty.io);
+}
+
+static void put_in(const char *directory, const char *name, const char *label, off_t bytes)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    int file = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    cr_assert(file >= 0 && write(file, label, 8) == 8 && ftruncate(file, bytes) == 0);
+    close(file);
+}
+
+/* Files may not be written beyond `bytes`. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+Test(medium_wipe, a_directory_keeps_its_superblock_while_a_file_is_left)
+{
+    char directory[128];
+    char superblock[160];
+    image_open(&image, MIB(1));
+    snprintf(directory, sizeof(directory), "%s/disk", image.directory);
+    snprintf(superblock, sizeof(superblock), "%s/superblock", directory);
+    cr_assert_eq(mkdir(directory, 0700), 0);
+    put_in(directory, "superblock", "TRLSUP1", 4 * BLOCK_BYTES);
+    put_in(directory, "segment-00000000", "segment", MIB(4));
+    put_in(directory, "segment-00000001", "segment", BLOCK_BYTES);
+    cr_assert_eq(medium_directory_identify(directory, false, &image.identity, image.message), STATUS_OK);
+    wipe = (struct medium_wipe){
+        .state = medium_state_new(image.state, &image.identity, MEDIUM_OVERWRITE, MEDIUM_FULL, SANITIZE_NONE)};
+    cr_assert_not_null(wipe.state);
+    signal(SIGXFSZ, SIG_IGN);
+    limit_files(MIB(2));
+    cr_assert_eq(medium_directory_run(&wipe), STATUS_IO);
+    cr_assert(strstr(wipe.message, "1 files") != NULL, "%s", wipe.message);
+    cr_assert_eq(access(superblock, F_OK), 0);
+    cr_assert(wipe.state->phase == MEDIUM_WIPE && wipe.state->seed_kept && wipe.state->files == 1);
+    cr_assert_eq(medium_result(wipe.state), MEDIUM_NOT_DONE);
+    limit_files(RLIM_INFINITY);
+    cr_assert_eq(medium_directory_run(&wipe), STATUS_OK, "%s", wipe.message);
+    cr_assert_eq(medium_result(wipe.state), MEDIUM_ERASED);
+    cr_assert(wipe.state->files == 3 && access(superblock, F_OK) != 0);
+    rmdir(directory);
 }

@@ -95,6 +95,17 @@ Test(requests, who_is_not_on_record_or_was_removed_does_not_approve)
     cr_assert_eq(fixture_approve(&f, 1, "Bob", 1), STATUS_DENIED);
 }
 
+Test(requests, an_approval_of_somebody_removed_meanwhile_does_not_count)
+{
+    cr_assert_eq(fixture_request(&f, "acme"), STATUS_OK);
+    cr_assert_eq(fixture_approve(&f, 1, "Ada", 0), STATUS_OK);
+    cr_assert_eq(fixture_person_set(&f, "Ada", 0, true), STATUS_OK);
+    cr_assert_eq(fixture_approve(&f, 1, "Bob", 1), STATUS_OK);
+    cr_assert_eq(state_of(1), TRILITH__REQUEST_STATE__REQUEST_OPEN);
+    cr_assert_eq(fixture_approve(&f, 1, "Carol", 2), STATUS_OK);
+    cr_assert_eq(state_of(1), TRILITH__REQUEST_STATE__REQUEST_RUNNING);
+}
+
 /* What the leader saw may be old by the time it is applied. */
 Test(requests, a_person_removed_between_the_check_and_the_command_does_not_approve)
 {

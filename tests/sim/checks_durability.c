@@ -334,18 +334,15 @@ static bool is_member_of(const struct check *check, uint32_t disk, const struct 
     return false;
 }
 
-/* Whether an object's chunk must stand on the disk: it was written there, and has not been moved away; or the disk has become
- * a member of its PG since. (Where disks lose what they had, what takes a PG over may lack what its sources lost.) */
+/* Whether an object's chunk must stand on the disk: on every member of its PG. What is being copied to a disk that is not
+ * one yet nobody has acknowledged; from one that was a member it goes. (Where disks lose what they had, what takes a PG
+ * over may lack what its sources lost.) */
 static bool must_be_there(const struct check *check, uint32_t disk, const struct model_chunk *chunk)
 {
     const struct model_copy *copy = &chunk->copies[disk];
-    if (chunk->fate != MODEL_REFERENCED) {
-        return false;
-    }
-    if (copy->place_count > 0 && copy->wipe == MODEL_NOT_OWED) {
-        return true;
-    }
-    return (copy->place_count > 0 || check->cluster->options.lossy_nodes == 0) && is_member_of(check, disk, chunk);
+    bool was_written = copy->place_count > 0 || check->cluster->options.lossy_nodes == 0;
+    return chunk->fate == MODEL_REFERENCED && copy->wipe == MODEL_NOT_OWED && was_written &&
+           is_member_of(check, disk, chunk);
 }
 
 void check_disk_has_all(const struct check *check, struct sim_node_disk *disk, bool look_at_bytes, const char *promise)
